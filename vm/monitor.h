@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The monitor: the prompt on the serial line. Commands are functions in a table; each prints what
+ * it has to say and returns.
+ */
+#ifndef SLUICE_VM_MONITOR_H
+#define SLUICE_VM_MONITOR_H
+
+#include <stdbool.h>
+
+void monitor_init(void);
+
+/* One byte from the line while the monitor is in front. */
+void monitor_input(char c);
+
+/* The monitor comes to the front (prompt) or leaves it. No-op when it is there already. */
+void monitor_front(bool front);
+
+/* Around output by others while the monitor is in front: takes the prompt away, puts it back. */
+void monitor_hide(void);
+void monitor_show(void);
+
+/* Executes one line (also for tests and scripts); `line` is changed. */
+void monitor_execute(char *line);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What each physical CPU has for itself. Interrupt handlers do no more than raise work bits here;
+ * the main loop (vm/sched.c) does the work.
+ *
+ * Lock order, outermost first; a lock is never taken while holding one further down:
+ *	device locks (vm/dev, vm/x86) -> vm.end_lock -> run queue -> timer queue
+ * The console's lock comes after all of them; under it nothing is locked and nothing called back.
+ */
+#ifndef SLUICE_VM_PCPU_H
+#define SLUICE_VM_PCPU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/atomic.h"
+#include "lib/spinlock.h"
+#include "vm/timer.h"
+
+#define PCPU_WORK_TIMER	  (1u << 0) /* the hardware timer fired */
+#define PCPU_WORK_CONSOLE (1u << 1) /* UART: input, or room for output; a ring moved (boot CPU) */
+#define PCPU_WORK_RESCHED (1u << 2) /* the run queue changed, or the slice is over */
+#define PCPU_WORK_VM	  (1u << 3) /* a guest ends (boot CPU) */
+
+#define PCPU_BOOT                                                                                  \
+	0u /* index of the boot CPU: console, monitor and the table of guests live there */
+
+struct vcpu;
+
+struct runq {
+	struct spinlock lock;
+	struct vcpu *head, *tail;
+	unsigned count;
+};
+
+struct pcpu {
+	unsigned id;
+	atomic_u32 work; /* PCPU_WORK_* */
+	struct timer_queue timers;
+	struct runq runq;
+	struct vcpu *current;	    /* in arch_vcpu_run; NULL otherwise */
+	struct timer slice;	    /* end of current's slice */
+	uint64_t guest_ns, idle_ns; /* time in arch_vcpu_run, in machine_idle */
+	uint64_t switches;	    /* times another vCPU than before was run */
+	struct vcpu *previous;
+};
+
+/* Gives pCPU `cpu` its structure; once for each, from itself. -ENOMEM. */
+int pcpu_init(unsigned cpu);
+
+/* The structure of the pCPU that asks, of pCPU `cpu` (NULL: never came up). */
+struct pcpu *this_pcpu(void);
+struct pcpu *pcpu_get(unsigned cpu);
+
+/* Raises work on the pCPU that calls; from interrupt handlers too. No-op before pcpu_init. */
+void pcpu_raise(unsigned work_bits);
+
+/* Raises work on another pCPU and gets it out of its guest or its sleep. */
+void pcpu_raise_on(unsigned cpu, unsigned work_bits);
+
+/* Is there work for this pCPU: arch_vcpu_run asks before each entry and returns VCPU_RUN_WORK. */
+bool pcpu_work_pending(void);
+
+/* All pending work bits, which are clear then. */
+unsigned pcpu_take_work(void);
+
+#endif
