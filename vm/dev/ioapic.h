@@ -31,7 +31,7 @@
 #define IOAPIC_REDIR_VECTOR	0xffULL
 #define IOAPIC_REDIR_MODE	(7ULL << 8) /* enum lapic_delivery */
 #define IOAPIC_REDIR_LOGICAL	(1ULL << 11)
-#define IOAPIC_REDIR_PENDING	(1ULL << 12) /* read-only: sent, not yet taken */
+#define IOAPIC_REDIR_PENDING	(1ULL << 12) /* read-only: level asserted, not yet taken */
 #define IOAPIC_REDIR_ACTIVE_LOW (1ULL << 13)
 #define IOAPIC_REDIR_REMOTE_IRR (1ULL << 14) /* read-only: taken, EOI outstanding */
 #define IOAPIC_REDIR_LEVEL	(1ULL << 15)
@@ -43,8 +43,6 @@ struct ioapic_state {
 	uint32_t id;	  /* register 0, bits 24-27 */
 	uint32_t select;  /* index register */
 	uint32_t lines;	  /* levels at the inputs, bit per pin */
-	uint32_t pending; /* requests no local APIC has taken yet, bit per pin */
-	uint32_t reserved;
 	uint64_t redir[IOAPIC_PINS];
 };
 

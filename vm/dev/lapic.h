@@ -18,10 +18,10 @@
 #ifndef SLUICE_VM_DEV_LAPIC_H
 #define SLUICE_VM_DEV_LAPIC_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/atomic.h"
 #include "vm/clock.h"
 #include "vm/dev/irq.h"
 #include "vm/timer.h"
@@ -89,15 +89,15 @@ struct lapic_state {
 	uint32_t id;	  /* x2APIC ID; the xAPIC ID is its low byte */
 	uint64_t base;	  /* IA32_APIC_BASE */
 	uint32_t tpr, ldr, dfr, svr;
-	uint32_t esr;		 /* as last latched by a write */
-	_Atomic uint32_t errors; /* detected since */
-	uint64_t icr;		 /* upper half in xAPIC mode: destination in bits 56-63 */
+	uint32_t esr;	   /* as last latched by a write */
+	atomic_u32 errors; /* detected since */
+	uint64_t icr;	   /* upper half in xAPIC mode: destination in bits 56-63 */
 	uint32_t lvt[LAPIC_LVT_COUNT];
 	uint32_t isr[8];
-	_Atomic uint32_t irr[8];
-	_Atomic uint32_t tmr[8];
-	_Atomic uint32_t pins; /* levels at LINT0 (bit 0) and LINT1 (bit 1) */
-	_Atomic uint32_t work; /* LAPIC_WORK_*, arrived and not yet looked at by the owner */
+	atomic_u32 irr[8];
+	atomic_u32 tmr[8];
+	atomic_u32 pins; /* levels at LINT0 (bit 0) and LINT1 (bit 1) */
+	atomic_u32 work; /* LAPIC_WORK_*, arrived and not yet looked at by the owner */
 	uint32_t initial_count, divide;
 	uint64_t timer_expiry; /* VM ns at which the count reaches 0; TIMER_NEVER: not counting */
 	uint64_t tsc_deadline; /* guest TSC; 0: disarmed */
@@ -128,15 +128,15 @@ struct lapic_config {
 struct lapic {
 	struct lapic_state s;
 	struct lapic_config c;
-	_Atomic uint64_t route; /* what a sender needs to know, derived from s */
-	struct timer timer;	/* host timer of whichever timer mode is on */
+	atomic_u64 route;   /* what a sender needs to know, derived from s */
+	struct timer timer; /* host timer of whichever timer mode is on */
 };
 
 /* The local APICs of a VM. Members are added before any vCPU runs and stay. */
 struct lapic_bus {
 	struct lapic *apic[LAPIC_BUS_MAX];
 	unsigned count;
-	_Atomic uint32_t turn;			/* lowest priority: where the next search begins */
+	atomic_u32 turn;			/* lowest priority: where the next search begins */
 	void (*eoi)(void *ctx, uint8_t vector); /* a level-triggered vector has ended: ioapic_eoi */
 	void *eoi_ctx;
 };
