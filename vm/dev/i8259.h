@@ -22,12 +22,12 @@
 
 /* Guest-visible state of one chip; bit n of every mask is input n. */
 struct i8259_chip_state {
-	uint8_t lines;	  /* levels at the inputs */
-	uint8_t last;	  /* levels the edge detectors have seen */
-	uint8_t irr, isr; /* requested, in service */
-	uint8_t imr;	  /* masked */
-	uint8_t elcr;	  /* 1: level-triggered */
-	uint8_t base;	  /* ICW2: vector of input 0; low three bits clear */
+	uint8_t lines; /* levels at the inputs */
+	uint8_t edges; /* rising edges not yet acknowledged */
+	uint8_t isr;   /* in service */
+	uint8_t imr;   /* masked */
+	uint8_t elcr;  /* 1: level-triggered */
+	uint8_t base;  /* ICW2: vector of input 0; low three bits clear */
 	uint8_t icw1, icw3, icw4;
 	uint8_t lowest;	   /* input of lowest priority (7 after initialisation; rotates) */
 	uint8_t init_step; /* next initialisation word: 0 none, else 2..4 */
