@@ -19,42 +19,48 @@ struct lineedit;
 enum line_event {
 	LINE_MORE,	/* the line is not finished */
 	LINE_DONE,	/* Enter: the line is in `buf` */
-	LINE_TOO_LONG,	/* Enter after more than LINE_MAX_LEN characters: `typed` says how many */
+	LINE_TOO_LONG,	/* Enter, but `lost` characters did not fit; `buf` has the others */
 	LINE_CANCELLED, /* Ctrl-C: the line was thrown away */
 };
 
 /*
- * The words that could stand where `line[0..at)` ends, for the Tab key: calls lineedit_offer for
- * each whose beginning is the word before `at`, and returns where that word begins (<= at).
+ * For the Tab key: offers (lineedit_offer) every word that could stand at line[start..), where the
+ * word under the cursor begins; the editor itself drops those that do not fit what was typed.
  */
-typedef size_t line_complete_fn(struct lineedit *le, const char *line, size_t at);
+typedef void line_complete_fn(struct lineedit *le, const char *line, size_t start);
 
 struct lineedit {
 	char buf[LINE_MAX_LEN + 1]; /* always terminated */
-	size_t len, pos;
-	size_t typed; /* characters wanted in this line, those that did not fit included */
+	size_t len, pos;	    /* characters in it; where the cursor is, 0..len */
+	size_t lost;		    /* characters of this line that did not fit */
 	const char *prompt;
+	size_t prompt_len;
 	void (*out)(const char *s, size_t n);
 	line_complete_fn *complete;
 
-	/* on the screen */
+	/* What is on the screen. */
 	bool shown;
-	size_t first;  /* index of the first character in the window */
+	size_t first;  /* index in buf of the first character after the prompt */
 	size_t drawn;  /* columns in use after the prompt */
 	size_t cursor; /* column after the prompt */
 
-	unsigned escape; /* state of the escape sequence parser */
-	unsigned param;	 /* its number so far */
-	char last;	 /* the character before, for CR LF */
+	/* What came before in the input. */
+	char last;	  /* the byte before: for CR LF and a second Tab */
+	int escape;	  /* state of the escape sequence parser */
+	unsigned param;	  /* the sequence's first number */
+	bool more_params; /* it has a second one: a modifier key */
 
 	char history[LINE_HISTORY][LINE_MAX_LEN + 1];
-	size_t hist_count; /* lines ever stored */
-	size_t hist_at;	   /* how many lines back the line shown is; 0: the one being typed */
-	char stash[LINE_MAX_LEN + 1]; /* the one being typed, while another is shown */
+	size_t hist_count;	      /* lines ever stored */
+	size_t hist_at;		      /* how many back the line shown is; 0: the new one */
+	char stash[LINE_MAX_LEN + 1]; /* the new one, while another is shown */
 
-	char offer[LINE_MAX_LEN + 1]; /* completion: longest common beginning of what was offered */
-	size_t offers;
-	bool listing; /* second round: print them */
+	/* Completion under way. */
+	size_t word;		       /* where the word begins */
+	size_t offers;		       /* words that fit */
+	char common[LINE_MAX_LEN + 1]; /* what all of them begin with */
+	bool listing;		       /* second round: print them */
+	size_t column;
 };
 
 /* `prompt` is printable ASCII and shorter than LINE_COLUMNS / 2; it and the functions are borrowed.
@@ -73,7 +79,7 @@ void lineedit_show(struct lineedit *le);
  * caller calls lineedit_begin when it wants the next one. */
 enum line_event lineedit_feed(struct lineedit *le, char c);
 
-/* For line_complete_fn. */
+/* For line_complete_fn only. */
 void lineedit_offer(struct lineedit *le, const char *word);
 
 #endif

@@ -18,6 +18,7 @@ struct timer_queue;
 /* Owned by whoever embeds it; nobody but vm/timer.c looks inside. */
 struct timer {
 	uint64_t deadline; /* ns of machine_now */
+	uint64_t order;	   /* of arming: equal deadlines fire first come, first served */
 	void (*fn)(struct timer *t);
 	struct timer_queue *queue; /* the one it was armed on last */
 	struct timer *child;	   /* leftmost child */
@@ -31,6 +32,8 @@ struct timer_queue {
 	struct spinlock lock;
 	struct timer *root;    /* earliest deadline */
 	struct timer *running; /* whose fn is being called now */
+	uint64_t armed;	       /* timers ever armed on it: gives `order` */
+	uint64_t now;	       /* when the run that is going on began */
 	uint64_t hw_deadline;  /* what the pCPU's hardware timer was last set to */
 	unsigned cpu;
 };
@@ -47,19 +50,26 @@ void timer_init(struct timer *t, void (*fn)(struct timer *t));
 void timer_arm(struct timer *t, uint64_t host_deadline_ns);
 
 /*
- * After the return fn is not called any more until the timer is armed again, and a call that was
- * going on on another pCPU is over: the object may be freed. So the caller must not hold a lock
- * that fn takes. Inside its own fn, or unarmed, a no-op.
+ * The timer is not armed any more. A call of fn that is going on on another pCPU is not waited for
+ * (fn takes its device's lock and looks again), so this may be called with that lock held.
+ * Concurrent calls of timer_arm and timer_cancel for one timer are serialised by its owner.
  */
 void timer_cancel(struct timer *t);
+
+/*
+ * The same, and a call of fn on another pCPU has returned as well: the object may be freed. The
+ * caller holds no lock that fn takes. Inside the timer's own fn it does not wait for itself.
+ */
+void timer_cancel_sync(struct timer *t);
 
 bool timer_armed(const struct timer *t);
 
 /* For the main loop. */
 void timer_queue_init(struct timer_queue *q, unsigned cpu);
 
-/* Calls every timer of this pCPU that is due, then sets the hardware to the next. Timers that fn
- * arms in the past wait for the next call, so this always ends. */
+/* After the hardware timer fired: calls every timer of this pCPU that is due, then sets the
+ * hardware to the next. Timers that fn arms into the past wait for the next call, so this always
+ * ends. */
 void timer_queue_run(struct timer_queue *q);
 
 #endif

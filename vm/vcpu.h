@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tlbi/residency.h"
+#include "tlbi/tags.h"
 
 #define VCPU_EXIT_COUNTERS 64
 

@@ -82,7 +82,7 @@ __attribute__((format(printf, 4, 5))) void vm_stop(struct vm *vm, enum vm_cause 
 /* vm_stop has been called: arch_vcpu_run looks before each entry and returns VCPU_RUN_STOPPED. */
 static inline bool vm_stopping(const struct vm *vm)
 {
-	return atomic_load_acq(&vm->stopping) != 0;
+	return atomic_load32_acq(&vm->stopping) != 0;
 }
 
 /* --- for the monitor and the main loop -------------------------------------------------------- */
