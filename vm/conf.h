@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The guests file: which guests there are and what each is made of. Text in, plain data out; images
- *are named here and looked up by whoever starts the guest.
+ * are named here and looked up by whoever starts the guest.
  *
- *	[guest NAME]			letters, digits, '-', '_', '.'; begins with a letter or
- *digit kernel    = PATH		required initrd    = PATH cmdline   = TEXT memory    = SIZE
- *bytes, or with K, M, G; whole pages; default 256M
- *	vcpus     = N			1..MAX_VCPUS, default 1
- *	autostart = yes|no		default no
- *	prealloc  = yes|no		all memory populated at start; default no
- *	cpu       = 0-1,4		machine CPUs the guest may use; default all
- *	devices   = debug-exit,...
- *	module    = PATH ARGUMENTS	for multiboot kernels; repeatable, order is kept
+ *	[guest NAME]		letters, digits, '-', '_', '.'; begins with a letter or digit
+ *	kernel = PATH		required; as all paths it has no blanks
+ *	initrd = PATH
+ *	cmdline = TEXT
+ *	memory = SIZE		bytes, or with K, M, G; whole pages; default 256M
+ *	vcpus = N		1..MAX_VCPUS, default 1
+ *	autostart = yes|no	default no
+ *	prealloc = yes|no	all memory populated at start; default no
+ *	cpu = 0-1,4		machine CPUs the guest may use; default all
+ *	devices = NAME,...	debug-exit
+ *	module = PATH ARGS	for multiboot kernels; repeatable, the order is kept
  *
- * One `key = value` a line; blanks around both are dropped. A comment begins with ';' or '#' at the
- *start of a line or after a blank, so `a;b` and `a#b` are words. A value may stand in double
- *quotes, in which blanks, ';' and '#' are ordinary; a backslash before '"' or '\' takes it
- *literally. Outside quotes at the start of a value, quote characters are ordinary too (`cmdline =
- *root="LABEL=a b" quiet` keeps them). LF or CRLF ends a line.
+ * One `key = value` a line, LF or CRLF; blanks around both are dropped. A comment begins with
+ * ';' or '#' at the start of a line or after a blank: `a;b` and `a#b` are ordinary words.
+ *
+ * A value that begins with a double quote goes to the closing one: blanks, ';' and '#' in it are
+ * ordinary, and a backslash takes a following '"' or backslash literally. Quotes further in are
+ * ordinary characters (`cmdline = root="LABEL=x" quiet` keeps them).
  */
 #ifndef SLUICE_VM_CONF_H
 #define SLUICE_VM_CONF_H
@@ -36,13 +39,15 @@
 #define CONF_LINE_MAX	     4096 /* bytes of one line */
 #define CONF_CPUS_MAX	     256  /* machine CPUs that `cpu` can name */
 
+#define CONF_REPORTS_MAX 20 /* problems of one file that are listed; one line more says so */
+#define CONF_REPORTS_MAX 32 /* problems named one by one; the rest is not listed */
+
 #define CONF_MEMORY_DEFAULT (256ULL << 20)
-#define CONF_MEMORY_MIN	    (1ULL << 20) /* less has no room above the first megabyte's holes */
+#define CONF_MEMORY_MIN	    (2ULL << 20) /* less leaves nothing above the first megabyte */
 #define CONF_MEMORY_LIMIT   (1ULL << 40) /* more is a slip of the pen: 1 TiB */
 
-/* guest_conf.devices */
-#define CONF_DEVICE_DEBUG_EXIT                                                                     \
-	(1u << 0) /* x86: a write to port 0xf4 ends the guest with a status */
+/* guest_conf.devices. Debug exit (x86): a write to port 0xf4 ends the guest with a status. */
+#define CONF_DEVICE_DEBUG_EXIT (1u << 0)
 
 struct guest_module {
 	char name[CONF_PATH_MAX];

@@ -42,7 +42,8 @@ struct e820_entry {
 	uint32_t type; /* enum e820_type */
 };
 
-#define LOAD_E820_MAX 32 /* entries of a request */
+#define LOAD_E820_MAX	 32 /* entries of a request */
+#define LOAD_MODULES_MAX 16
 
 struct load_request {
 	struct load_image kernel;
