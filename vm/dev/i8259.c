@@ -108,7 +108,11 @@ static void set_intr(struct i8259 *pic, bool level)
 
 static void update_intr(struct i8259 *pic)
 {
-	set_intr(pic, requested(pic, MASTER) >= 0);
+	int pin = requested(pic, MASTER);
+
+	if (pin >= 0)
+		pic->slave_asked = pin == CASCADE && has_slave(pic);
+	set_intr(pic, pin >= 0);
 }
 
 /* An acknowledged or new request: INTR falls, and rises again if there is (still) one. */
@@ -195,28 +199,35 @@ static void chip_ack(struct i8259_chip_state *c, unsigned pin)
 		c->lowest = (uint8_t)pin;
 }
 
+/* The slave answers; with its spurious vector when its request has gone. */
+static int slave_ack(struct i8259 *pic)
+{
+	struct i8259_chip_state *slave = &pic->s.chip[SLAVE];
+	int pin = requested(pic, SLAVE);
+
+	chip_ack(&pic->s.chip[MASTER], CASCADE);
+	if (pin < 0)
+		return slave->base + 7;
+	chip_ack(slave, (unsigned)pin);
+	return slave->base + pin;
+}
+
 int i8259_ack(struct i8259 *pic)
 {
 	struct i8259_chip_state *master = &pic->s.chip[MASTER];
-	struct i8259_chip_state *slave = &pic->s.chip[SLAVE];
 	int pin, vector;
 
 	spin_lock(&pic->lock);
 	pin = requested(pic, MASTER);
-	if (pin < 0) {
+	if (has_slave(pic) && (pin == CASCADE || (pin < 0 && pic->slave_asked))) {
+		vector = slave_ack(pic);
+	} else if (pin < 0) {
 		vector = master->base + 7; /* spurious: no in-service bit */
-	} else if (pin == CASCADE && has_slave(pic)) {
-		/* Ask the slave before the master's acknowledge; its answer may be "spurious". */
-		int slave_pin = requested(pic, SLAVE);
-
-		chip_ack(master, CASCADE);
-		if (slave_pin >= 0)
-			chip_ack(slave, (unsigned)slave_pin);
-		vector = slave->base + (slave_pin >= 0 ? slave_pin : 7);
 	} else {
 		chip_ack(master, (unsigned)pin);
 		vector = master->base + pin;
 	}
+	pic->slave_asked = false;
 	renew_intr(pic);
 	spin_unlock(&pic->lock);
 	return vector;

@@ -47,6 +47,7 @@ struct i8259 {
 	struct i8259_state s;
 	struct irq_line intr; /* output */
 	bool intr_level;      /* what it was set to last */
+	bool slave_asked;     /* the last request at INTR came from the slave */
 };
 
 /* `intr` is copied; a line without a receiver is allowed. Leaves the chips as after i8259_reset. */
@@ -65,8 +66,8 @@ bool i8259_intr(struct i8259 *pic);
 
 /*
  * One interrupt acknowledge sequence: returns the vector (0-255) and moves the request into
- * service. A request that has gone meanwhile gives the spurious vector, input 7 of the chip that
- * was asked, with no in-service bit (a spurious 15 does leave 2 in service at the master, as in
+ * service. A request that has gone meanwhile gives the spurious vector, input 7 of the chip it came
+ * from, with no in-service bit (a spurious 15 does leave 2 in service at the master, as in
  * hardware).
  */
 int i8259_ack(struct i8259 *pic);
