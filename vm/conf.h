@@ -39,7 +39,6 @@
 #define CONF_LINE_MAX	     4096 /* bytes of one line */
 #define CONF_CPUS_MAX	     256  /* machine CPUs that `cpu` can name */
 
-#define CONF_REPORTS_MAX 20 /* problems of one file that are listed; one line more says so */
 #define CONF_REPORTS_MAX 32 /* problems named one by one; the rest is not listed */
 
 #define CONF_MEMORY_DEFAULT (256ULL << 20)
