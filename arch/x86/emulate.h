@@ -79,13 +79,6 @@ enum emu_result {
 	EMU_RETRY,	 /* nothing happened: run the guest again, it will exit again if need be */
 };
 
-#define EMU_VECTOR_DB 1
-#define EMU_VECTOR_UD 6
-#define EMU_VECTOR_SS 12
-#define EMU_VECTOR_GP 13
-#define EMU_VECTOR_PF 14
-#define EMU_VECTOR_AC 17
-
 struct emu_fault {
 	uint8_t vector;
 	bool has_error;
