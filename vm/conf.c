@@ -92,16 +92,32 @@ static bool slice_is(struct slice t, const char *word)
 	return strlen(word) == t.len && memcmp(t.s, word, t.len) == 0;
 }
 
-/* Takes the text up to the next `sep` off the front of *t; the separator goes as well. */
-static struct slice slice_split(struct slice *t, char sep)
+/*
+ * Takes the text up to the next `sep` off the front of *t; the separator goes as well. True when
+ * there was one.
+ */
+static bool slice_split(struct slice *t, char sep, struct slice *head)
 {
 	const char *end = t->len != 0 ? memchr(t->s, sep, t->len) : NULL;
-	struct slice head = {t->s, end != NULL ? (size_t)(end - t->s) : t->len};
-	size_t gone = end != NULL ? head.len + 1 : head.len;
+	size_t gone = end != NULL ? (size_t)(end - t->s) + 1 : t->len;
 
+	*head = (struct slice){t->s, end != NULL ? gone - 1 : gone};
 	t->s += gone;
 	t->len -= gone;
-	return head;
+	return end != NULL;
+}
+
+/* Takes the first word off the front of *t, with the blanks around it. */
+static struct slice slice_word(struct slice *t)
+{
+	struct slice word = slice_trim(*t);
+	size_t n = 0;
+
+	while (n < word.len && !is_blank(word.s[n]))
+		n++;
+	*t = slice_trim((struct slice){word.s + n, word.len - n});
+	word.len = n;
+	return word;
 }
 
 /* Cuts a comment off: ';' or '#' at the start or after a blank. */
@@ -280,15 +296,13 @@ static void set_prealloc(struct parser *p, struct value v)
 /* Numbers and ranges between commas: 0-1,4 */
 static void set_cpu(struct parser *p, struct value v)
 {
-	struct slice rest = v.text;
+	struct slice rest = v.text, last, first;
+	uint64_t lo, hi;
+	bool more;
 
 	do {
-		struct slice item = slice_trim(slice_split(&rest, ','));
-		struct slice last = item;
-		struct slice first = slice_split(&last, '-');
-		uint64_t lo, hi;
-
-		if (first.len == item.len)
+		more = slice_split(&rest, ',', &last);
+		if (!slice_split(&last, '-', &first))
 			last = first;
 		if (!parse_u64(slice_trim(first), &lo) || !parse_u64(slice_trim(last), &hi) ||
 		    lo > hi || hi >= CONF_CPUS_MAX) {
@@ -299,29 +313,30 @@ static void set_cpu(struct parser *p, struct value v)
 		}
 		for (; lo <= hi; lo++)
 			p->guest->cpus[lo / 64] |= BIT(lo % 64);
-	} while (rest.len != 0);
+	} while (more);
 }
 
 static void set_devices(struct parser *p, struct value v)
 {
-	struct slice rest = v.text;
+	struct slice rest = v.text, item;
+	bool more;
 
 	do {
-		struct slice item = slice_trim(slice_split(&rest, ','));
-
+		more = slice_split(&rest, ',', &item);
+		item = slice_trim(item);
 		if (!slice_is(item, "debug-exit")) {
 			complain(p, p->line, "device '%.*s' is not known, expected debug-exit",
 				 quote_len(item), item.s);
 			return;
 		}
 		p->guest->devices |= CONF_DEVICE_DEBUG_EXIT;
-	} while (rest.len != 0);
+	} while (more);
 }
 
 static void set_module(struct parser *p, struct value v)
 {
 	struct guest_module *m;
-	size_t n = 0;
+	struct value path = v;
 
 	if (p->guest->nr_modules == CONF_MODULES_MAX) {
 		complain(p, p->line, "more modules than the %d that a guest can have",
@@ -329,13 +344,8 @@ static void set_module(struct parser *p, struct value v)
 		return;
 	}
 	m = &p->guest->modules[p->guest->nr_modules++];
-	v.text = slice_trim(v.text); /* a quoted one may begin with blanks */
-	while (n < v.text.len && !is_blank(v.text.s[n]))
-		n++;
-	set_path(p, "module", m->name, (struct value){{v.text.s, n}, v.quoted});
-	v.text.s += n;
-	v.text.len -= n;
-	v.text = slice_trim(v.text);
+	path.text = slice_word(&v.text);
+	set_path(p, "module", m->name, path);
 	set_text(p, "the arguments of a module", m->args, sizeof(m->args), v);
 }
 
@@ -383,11 +393,12 @@ static bool parse_value(struct parser *p, struct slice t, struct value *v)
 
 static void parse_assignment(struct parser *p, struct slice t)
 {
-	bool has_value = memchr(t.s, '=', t.len) != NULL;
-	struct slice key = slice_trim(slice_split(&t, '='));
+	struct slice key;
+	bool has_value = slice_split(&t, '=', &key);
 	struct value v;
 	size_t i = 0;
 
+	key = slice_trim(key);
 	if (!has_value) {
 		complain(p, p->line,
 			 "'%.*s' is not understood, expected KEY = VALUE or [guest NAME]",
@@ -501,14 +512,14 @@ static void parse_section(struct parser *p, struct slice t)
 			 quote_len(t), t.s);
 		return;
 	}
-	name = slice_trim((struct slice){t.s + 1, t.len - 2});
-	kind = slice_split(&name, ' ');
+	name = (struct slice){t.s + 1, t.len - 2};
+	kind = slice_word(&name);
 	if (!slice_is(kind, "guest")) {
 		complain(p, p->line, "section '%.*s' is not known, expected [guest NAME]",
 			 quote_len(kind), kind.s);
 		return;
 	}
-	begin_guest(p, slice_trim(name));
+	begin_guest(p, name);
 }
 
 static void parse_line(struct parser *p, struct slice t)
@@ -554,8 +565,11 @@ int conf_parse(const char *text, size_t size, const char *filename, struct guest
 		rest.len -= 3;
 	}
 	while (rest.len != 0) {
+		struct slice line;
+
 		p.line++;
-		parse_line(&p, slice_split(&rest, '\n'));
+		slice_split(&rest, '\n', &line);
+		parse_line(&p, line);
 	}
 	finish_section(&p);
 	*count = p.count;
