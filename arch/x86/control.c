@@ -48,7 +48,7 @@ static bool paging_switch_legal(const struct vcpu_arch *a, bool on)
 
 bool control_write_cr0(struct vcpu_arch *a, uint64_t value)
 {
-	uint64_t old = virt->cr0(a);
+	uint64_t old = a->cr0;
 
 	if (value >> 32)
 		return false;
@@ -94,7 +94,7 @@ bool control_write_efer(struct vcpu_arch *a, uint64_t value)
 	if (value & ~guest_efer_mask())
 		return false;
 	value = (value & ~EFER_LMA) | (old & EFER_LMA); /* LMA is hardware's: writes are ignored */
-	if ((value ^ old) & EFER_LME && virt->cr0(a) & CR0_PG)
+	if ((value ^ old) & EFER_LME && a->cr0 & CR0_PG)
 		return false;
 	a->efer = value;
 	changed(a, (value ^ old) & (EFER_NXE | EFER_LME));

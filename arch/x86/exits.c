@@ -266,6 +266,11 @@ void exit_stage2(struct vcpu_arch *a, const struct stage2_fault *f)
 				"its page tables lie at 0x%llx, where there is no memory (rip "
 				"0x%llx)",
 				(unsigned long long)f->gpa, (unsigned long long)a->rip);
+		else if (f->in_delivery)
+			vm_stop(vm, VM_CAUSE_KILLED, 0,
+				"an event went through 0x%llx, where there is no memory (rip "
+				"0x%llx)",
+				(unsigned long long)f->gpa, (unsigned long long)a->rip);
 		else
 			emulate_mmio(a, f);
 		break;
@@ -298,15 +303,13 @@ static bool write_cr(struct vcpu_arch *a, unsigned cr, uint64_t value)
 
 static uint64_t read_cr(const struct vcpu_arch *a, unsigned cr)
 {
-	return cr == 0	 ? virt->cr0(a)
-	       : cr == 4 ? a->cr4
-			 : (uint64_t)lapic_tpr(pc_lapic(a->vcpu)) >> 4;
+	return cr == 0 ? a->cr0 : cr == 4 ? a->cr4 : (uint64_t)lapic_tpr(pc_lapic(a->vcpu)) >> 4;
 }
 
 /* LMSW: the low four bits of CR0, but PE can only be set (APM vol 3). */
 static bool lmsw(struct vcpu_arch *a, uint16_t value)
 {
-	uint64_t old = virt->cr0(a);
+	uint64_t old = a->cr0;
 	uint64_t low = (value & 0xf) | (old & CR0_PE);
 
 	return control_write_cr0(a, (old & ~0xfULL) | low);
@@ -336,7 +339,7 @@ void exit_system_insn(struct vcpu_arch *a)
 	} else if (insn.op == INSN_LMSW && insn.src.kind == OPND_REG) {
 		ok = lmsw(a, (uint16_t)a->gpr[insn.src.reg]);
 	} else if (insn.op == INSN_CLTS) {
-		ok = control_write_cr0(a, virt->cr0(a) & ~CR0_TS);
+		ok = control_write_cr0(a, a->cr0 & ~CR0_TS);
 	} else {
 		vm_stop(a->vcpu->vm, VM_CAUSE_KILLED, 0,
 			"unsupported access to a control register at rip 0x%llx",

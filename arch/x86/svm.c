@@ -211,13 +211,6 @@ static void touched(struct vcpu_arch *a, uint32_t clean_bit)
 	a->svm.vmcb->control.clean &= ~clean_bit;
 }
 
-static uint64_t svm_cr0(const struct vcpu_arch *a)
-{
-	uint64_t live = a->svm.vmcb->save.cr0 & (CR0_TS | CR0_MP);
-
-	return (a->cr0 & ~(CR0_TS | CR0_MP)) | live;
-}
-
 /*
  * The VMCB's control registers from the guest's view. CR0.CD and NW stay off: a guest must not slow
  * the machine down; its RAM is coherent without. Reads are intercepted exactly while hardware would
@@ -231,9 +224,12 @@ static void svm_write_control(struct vcpu_arch *a)
 	v->save.cr4 = a->cr4 | CR4_MCE;
 	v->save.efer = a->efer | EFER_SVME;
 	v->save.g_pat = a->msr.pat;
-	v->control.cr_read = 0;
-	if (v->save.cr0 != a->cr0)
+	v->control.cr_read &= (uint16_t) ~(BIT(0) | BIT(4));
+	v->control.cr_write &= (uint16_t)~BIT(0);
+	if (v->save.cr0 != a->cr0) {
 		v->control.cr_read |= BIT(0);
+		v->control.cr_write |= BIT(0);
+	}
 	if (v->save.cr4 != a->cr4)
 		v->control.cr_read |= BIT(4);
 	touched(a, SVM_CLEAN_CRX | SVM_CLEAN_INTERCEPTS | SVM_CLEAN_NP);
@@ -338,7 +334,7 @@ static void svm_read_state(const struct vcpu_arch *a, struct emu_cpu *cpu)
 	cpu->seg[SEG_FS] = emu_segment(&s->fs);
 	cpu->seg[SEG_GS] = emu_segment(&s->gs);
 	cpu->cpl = s->cpl;
-	cpu->paging.cr0 = svm_cr0(a);
+	cpu->paging.cr0 = a->cr0;
 	cpu->paging.cr3 = s->cr3;
 	cpu->paging.cr4 = a->cr4;
 	cpu->paging.efer = a->efer;
@@ -494,11 +490,15 @@ static void svm_run(struct vcpu_arch *a, const struct tlbi_enter_cmd *tag)
 	s->rip = a->rip;
 	s->rflags = a->rflags | RFLAGS_ONE;
 	svm_enter(a->gpr, a->svm.vmcb_pa, this_svm()->host_pa);
+	if ((uint32_t)c->exit_code == SVM_EXIT_INVALID)
+		return; /* never entered: the save area may hold the host's state (15.5.1) */
 	c->clean = SVM_CLEAN_ALL;
 	a->gpr[GPR_RAX] = s->rax;
 	a->gpr[GPR_RSP] = s->rsp;
 	a->rip = s->rip;
 	a->rflags = s->rflags;
+	/* TS and MP change without an exit. */
+	a->cr0 = (a->cr0 & ~(CR0_TS | CR0_MP)) | (s->cr0 & (CR0_TS | CR0_MP));
 	reinject(a);
 }
 
@@ -536,6 +536,7 @@ static void exit_npf(struct vcpu_arch *a)
 		.write = c->exit_info1 & SVM_NPF_WRITE,
 		.fetch = c->exit_info1 & SVM_NPF_FETCH,
 		.in_walk = c->exit_info1 & SVM_NPF_IN_WALK,
+		.in_delivery = c->exit_int_info & SVM_EVENT_VALID,
 		.insn = svm.decode && len ? c->insn : NULL,
 		.insn_len = len,
 	};
@@ -729,7 +730,6 @@ const struct virt_ops svm_ops = {
 	.write_control = svm_write_control,
 	.write_tsc_offset = svm_write_tsc_offset,
 	.pass_debug_registers = svm_pass_debug_registers,
-	.cr0 = svm_cr0,
 	.write_cr2 = svm_write_cr2,
 	.can_inject = svm_can_inject,
 	.injecting = svm_injecting,

@@ -37,15 +37,25 @@ static struct vcpu_arch *loaded[MAX_PCPUS];
 
 static bool have_rdtscp, have_ibpb;
 
+/*
+ * PKE lets the hypervisor read a guest's PKRU, which stays in its register; it restricts user pages
+ * only, and the hypervisor has none.
+ */
+static void enable_protection_keys(void)
+{
+	if (cpuid_checked(7, 0).ecx & BIT(3))
+		write_cr4(read_cr4() | CR4_PKE);
+}
+
 const char *arch_virt_init(void)
 {
-	static const char *why;
+	const char *why = svm_ops.cpu_init();
 
-	if (virt)
-		return virt->cpu_init();
-	why = svm_ops.cpu_init();
 	if (why)
 		return why;
+	enable_protection_keys();
+	if (virt)
+		return NULL;
 	virt = &svm_ops;
 	guest_cpuid_init();
 	have_rdtscp = cpuid_checked(0x80000001u, 0).edx & BIT(27);

@@ -80,7 +80,7 @@ struct vcpu_arch {
 	/*
 	 * As the guest believes them. Bits that hardware keeps different values of: CR0.CD and NW
 	 * (off for real), CR4.MCE (on for real), EFER.SVME (on for real). CR0.TS and MP change
-	 * without an exit: the extension's copy has them.
+	 * without an exit and are brought up to date at each.
 	 */
 	uint64_t cr0, cr4, efer;
 
@@ -130,8 +130,7 @@ struct virt_ops {
 	void (*write_control)(struct vcpu_arch *a);
 	void (*write_tsc_offset)(struct vcpu_arch *a);
 	void (*pass_debug_registers)(struct vcpu_arch *a,
-				     bool pass);    /* stop or start trapping them */
-	uint64_t (*cr0)(const struct vcpu_arch *a); /* as the guest would read it */
+				     bool pass); /* stop or start trapping them */
 	void (*write_cr2)(struct vcpu_arch *a, uint64_t value);
 	/* Can the event be taken at the next entry. */
 	bool (*can_inject)(const struct vcpu_arch *a, enum event_kind kind);
@@ -165,7 +164,8 @@ void exit_system_insn(struct vcpu_arch *a);
 struct stage2_fault {
 	uint64_t gpa;
 	bool write, fetch, in_walk; /* in_walk: on a table of the guest's own */
-	const uint8_t *insn;	    /* decode assists, or NULL */
+	bool in_delivery;    /* of an event: the address is in a descriptor table or on a stack */
+	const uint8_t *insn; /* decode assists, or NULL */
 	unsigned insn_len;
 };
 void exit_stage2(struct vcpu_arch *a, const struct stage2_fault *f);
