@@ -81,7 +81,7 @@ static void power_on(struct ioapic *io)
 		io->s.redir[i] = IOAPIC_REDIR_MASKED;
 }
 
-void ioapic_init(struct ioapic *io, struct lapic_bus *bus, uint8_t chip_version)
+void ioapic_create(struct ioapic *io, struct lapic_bus *bus, uint8_t chip_version)
 {
 	memset(io, 0, sizeof(*io));
 	io->s.version = IOAPIC_STATE_VERSION;

@@ -54,7 +54,7 @@ struct ioapic {
 };
 
 /* `bus` is borrowed for the life of the model; `chip_version` is one of the two above. */
-void ioapic_init(struct ioapic *io, struct lapic_bus *bus, uint8_t chip_version);
+void ioapic_create(struct ioapic *io, struct lapic_bus *bus, uint8_t chip_version);
 
 /* All entries masked, ID 0; input levels are kept: they belong to the devices. */
 void ioapic_reset(struct ioapic *io);

@@ -55,22 +55,22 @@ uint8_t lapic_ppr(const struct lapic *apic)
 
 bool lapic_enabled(const struct lapic *apic)
 {
-	return apic_enabled(apic);
+	return is_enabled(apic);
 }
 
 bool lapic_x2apic(const struct lapic *apic)
 {
-	return apic_x2(apic);
+	return is_x2(apic);
 }
 
-void apic_publish(struct lapic *a)
+void lapic_publish(struct lapic *a)
 {
-	atomic_store64(&a->route, apic_route_word(a));
+	atomic_store64(&a->route, lapic_route_word(a));
 }
 
 /* --- what others do --- */
 
-void apic_request(struct lapic *a, uint8_t vector, bool level)
+void lapic_request(struct lapic *a, uint8_t vector, bool level)
 {
 	uint32_t bit = bit32(vector);
 
@@ -83,16 +83,16 @@ void apic_request(struct lapic *a, uint8_t vector, bool level)
 		a->c.ops->kick(a->c.vcpu);
 }
 
-void apic_raise_work(struct lapic *a, uint32_t work)
+void lapic_raise_work(struct lapic *a, uint32_t work)
 {
 	atomic_or32(&a->s.work, work);
 	a->c.ops->kick(a->c.vcpu);
 }
 
-void apic_error(struct lapic *a, uint32_t bits)
+void lapic_error(struct lapic *a, uint32_t bits)
 {
 	if (atomic_or32(&a->s.errors, bits) == 0)
-		apic_raise_work(a, LAPIC_WORK_ERROR);
+		lapic_raise_work(a, LAPIC_WORK_ERROR);
 }
 
 void lapic_lint(void *ctx, unsigned pin, bool level)
@@ -105,7 +105,7 @@ void lapic_lint(void *ctx, unsigned pin, bool level)
 	if (!level)
 		atomic_and32(&a->s.pins, ~bit);
 	else if (!(atomic_or32(&a->s.pins, bit) & bit))
-		apic_raise_work(a, pin == 0 ? LAPIC_WORK_LINT0_EDGE : LAPIC_WORK_LINT1_EDGE);
+		lapic_raise_work(a, pin == 0 ? LAPIC_WORK_LINT0_EDGE : LAPIC_WORK_LINT1_EDGE);
 }
 
 void lapic_lint0(struct lapic *apic, bool level)
@@ -154,16 +154,16 @@ static bool request_local(struct lapic *a, unsigned i, bool level)
 	uint8_t vector = a->s.lvt[i] & LVT_VECTOR;
 
 	if (vector < MIN_VECTOR) {
-		apic_error(a, ESR_RECEIVE_ILLEGAL_VECTOR);
+		lapic_error(a, ESR_RECEIVE_ILLEGAL_VECTOR);
 		return false;
 	}
-	apic_request(a, vector, level);
+	lapic_request(a, vector, level);
 	return true;
 }
 
-void apic_fire(struct lapic *a, unsigned i)
+void lapic_fire(struct lapic *a, unsigned i)
 {
-	if (!apic_enabled(a) || (a->s.lvt[i] & LVT_MASKED))
+	if (!is_enabled(a) || (a->s.lvt[i] & LVT_MASKED))
 		return;
 	switch (lvt_mode(a, i)) {
 	case LAPIC_FIXED:
@@ -180,9 +180,9 @@ void apic_fire(struct lapic *a, unsigned i)
 	}
 }
 
-void apic_try_lint(struct lapic *a, unsigned i)
+void lapic_try_lint(struct lapic *a, unsigned i)
 {
-	if (!apic_enabled(a) || (a->s.lvt[i] & (LVT_MASKED | LVT_REMOTE_IRR)) || !lvt_level(a, i) ||
+	if (!is_enabled(a) || (a->s.lvt[i] & (LVT_MASKED | LVT_REMOTE_IRR)) || !lvt_level(a, i) ||
 	    !pin_asserted(a, i))
 		return;
 	if (request_local(a, i, true))
@@ -191,18 +191,18 @@ void apic_try_lint(struct lapic *a, unsigned i)
 
 static void lint_edge(struct lapic *a, unsigned i)
 {
-	if (!apic_enabled(a)) {
+	if (!is_enabled(a)) {
 		/* The pins are INTR and NMI of the processor then. */
 		if (i == LAPIC_LVT_LINT1)
 			a->c.ops->nmi(a->c.vcpu);
 	} else if (lvt_level(a, i)) {
-		apic_try_lint(a, i);
+		lapic_try_lint(a, i);
 	} else {
-		apic_fire(a, i);
+		lapic_fire(a, i);
 	}
 }
 
-void apic_do_work(struct lapic *a)
+void lapic_do_work(struct lapic *a)
 {
 	uint32_t work = atomic_load32(&a->s.work) & ~LAPIC_WORK_EXTINT;
 
@@ -210,73 +210,36 @@ void apic_do_work(struct lapic *a)
 		return;
 	work &= atomic_and32(&a->s.work, ~work);
 	if (work & LAPIC_WORK_TIMER)
-		apic_timer_update(a);
+		lapic_timer_update(a);
 	if (work & LAPIC_WORK_LINT0_EDGE)
 		lint_edge(a, LAPIC_LVT_LINT0);
 	if (work & LAPIC_WORK_LINT1_EDGE)
 		lint_edge(a, LAPIC_LVT_LINT1);
 	if (work & LAPIC_WORK_ERROR)
-		apic_fire(a, LAPIC_LVT_ERROR);
+		lapic_fire(a, LAPIC_LVT_ERROR);
 }
 
 void lapic_local_event(struct lapic *apic, enum lapic_lvt lvt)
 {
-	apic_fire(apic, lvt);
+	lapic_fire(apic, lvt);
 }
 
 /* --- the owner: run loop --- */
 
-static int deliverable(const struct lapic *a)
+int lapic_pending(struct lapic *apic)
 {
-	int vector = highest_request(a);
+	int vector;
 
-	if (vector < 0 || !apic_enabled(a) || (vector & 0xf0) <= (lapic_ppr(a) & 0xf0))
+	lapic_do_work(apic);
+	vector = highest_request(apic);
+	if (vector < 0 || !is_enabled(apic) || (vector & 0xf0) <= (lapic_ppr(apic) & 0xf0))
 		return -1;
 	return vector;
 }
 
-int lapic_pending(struct lapic *apic)
-{
-	apic_do_work(apic);
-	return deliverable(apic);
-}
-
-/* Would LVT entry `i` interrupt the processor if it fired now. */
-static bool would_interrupt(const struct lapic *a, unsigned i)
-{
-	uint32_t lvt = a->s.lvt[i];
-
-	if (!apic_enabled(a))
-		return i == LAPIC_LVT_LINT1;
-	if (lvt & LVT_MASKED)
-		return false;
-	switch (lvt_mode(a, i)) {
-	case LAPIC_FIXED:
-		return (lvt & LVT_VECTOR) >= MIN_VECTOR && (lvt & 0xf0) > (lapic_ppr(a) & 0xf0U);
-	case LAPIC_NMI:
-	case LAPIC_INIT:
-		return true;
-	default:
-		return false;
-	}
-}
-
-bool lapic_has_event(const struct lapic *apic)
-{
-	uint32_t work = atomic_load32_acq(&apic->s.work);
-
-	if (deliverable(apic) >= 0)
-		return true;
-	return ((work & LAPIC_WORK_TIMER) && apic_timer_due(apic) &&
-		would_interrupt(apic, LAPIC_LVT_TIMER)) ||
-	       ((work & LAPIC_WORK_LINT0_EDGE) && would_interrupt(apic, LAPIC_LVT_LINT0)) ||
-	       ((work & LAPIC_WORK_LINT1_EDGE) && would_interrupt(apic, LAPIC_LVT_LINT1)) ||
-	       ((work & LAPIC_WORK_ERROR) && would_interrupt(apic, LAPIC_LVT_ERROR));
-}
-
 int lapic_highest_irr(struct lapic *apic)
 {
-	apic_do_work(apic);
+	lapic_do_work(apic);
 	return highest_request(apic);
 }
 
@@ -292,7 +255,7 @@ static void lint_eoi(struct lapic *a, unsigned i, uint8_t vector)
 {
 	if ((a->s.lvt[i] & LVT_REMOTE_IRR) && (a->s.lvt[i] & LVT_VECTOR) == vector) {
 		a->s.lvt[i] &= ~LVT_REMOTE_IRR;
-		apic_try_lint(a, i);
+		lapic_try_lint(a, i);
 	}
 }
 
@@ -324,14 +287,14 @@ void lapic_set_tpr(struct lapic *apic, uint8_t tpr)
 	if (apic->s.tpr == tpr)
 		return;
 	apic->s.tpr = tpr;
-	apic_publish(apic);
+	lapic_publish(apic);
 }
 
 bool lapic_accepts_extint(const struct lapic *apic)
 {
 	uint32_t lvt = apic->s.lvt[LAPIC_LVT_LINT0];
 
-	if (!apic_enabled(apic) || (atomic_load32(&apic->s.work) & LAPIC_WORK_EXTINT))
+	if (!is_enabled(apic) || (atomic_load32(&apic->s.work) & LAPIC_WORK_EXTINT))
 		return true;
 	return !(lvt & LVT_MASKED) && lvt_mode(apic, LAPIC_LVT_LINT0) == LAPIC_EXTINT;
 }
@@ -343,9 +306,9 @@ void lapic_extint_taken(struct lapic *apic)
 
 /* --- life --- */
 
-uint32_t apic_ldr(const struct lapic *a)
+uint32_t lapic_ldr(const struct lapic *a)
 {
-	if (apic_x2(a))
+	if (is_x2(a))
 		return a->s.id >> 4 << 16 | 1U << (a->s.id & 0xf);
 	return a->s.ldr;
 }
@@ -367,10 +330,10 @@ void lapic_reset(struct lapic *apic, enum lapic_reset_kind kind)
 	s->divide = 0;
 	for (unsigned i = 0; i < LAPIC_LVT_COUNT; i++)
 		s->lvt[i] = LVT_MASKED;
-	apic_timer_stop(apic);
+	lapic_timer_stop(apic);
 	/* Takes nothing new before it forgets; what a sender has looked up earlier is on its way.
 	 */
-	apic_publish(apic);
+	lapic_publish(apic);
 	for (unsigned i = 0; i < 8; i++) {
 		s->isr[i] = 0;
 		atomic_xchg32(&s->irr[i], 0);
@@ -390,9 +353,9 @@ int lapic_init(struct lapic *apic, const struct lapic_config *config)
 		return -EINVAL;
 	memset(apic, 0, sizeof(*apic));
 	apic->c = *config;
-	apic_timer_init(apic);
+	lapic_timer_init(apic);
 	lapic_reset(apic, LAPIC_RESET_POWER_ON);
-	return apic_bus_add(config->bus, apic);
+	return lapic_bus_add(config->bus, apic);
 }
 
 void lapic_virtual_wire(struct lapic *apic)
@@ -400,15 +363,15 @@ void lapic_virtual_wire(struct lapic *apic)
 	apic->s.svr |= SVR_ENABLE;
 	apic->s.lvt[LAPIC_LVT_LINT0] = LAPIC_EXTINT << 8;
 	apic->s.lvt[LAPIC_LVT_LINT1] = LAPIC_NMI << 8;
-	apic_publish(apic);
+	lapic_publish(apic);
 }
 
 void lapic_suspend(struct lapic *apic)
 {
-	timer_cancel(&apic->timer);
+	timer_cancel_sync(&apic->timer);
 }
 
 void lapic_resume(struct lapic *apic)
 {
-	apic_timer_update(apic);
+	lapic_timer_update(apic);
 }

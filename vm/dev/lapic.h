@@ -189,11 +189,9 @@ void lapic_resume(struct lapic *apic);
 
 /* --- the vCPU's run loop --- */
 
-/* The vector to inject now (16-255), or -1: highest request above the processor priority. */
+/* The vector to inject now (16-255), or -1: the highest request above the processor priority. Deals
+ * with what has arrived first, which may call ops for this vCPU (an NMI by LINT1, say). */
 int lapic_pending(struct lapic *apic);
-
-/* Would lapic_pending find one. Changes nothing; for waking a halted vCPU. */
-bool lapic_has_event(const struct lapic *apic);
 
 /* The highest request whatever the priorities are, or -1; the highest in service, or -1. */
 int lapic_highest_irr(struct lapic *apic);

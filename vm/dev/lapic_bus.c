@@ -32,7 +32,7 @@ void lapic_bus_init(struct lapic_bus *bus)
 	memset(bus, 0, sizeof(*bus));
 }
 
-int apic_bus_add(struct lapic_bus *bus, struct lapic *a)
+int lapic_bus_add(struct lapic_bus *bus, struct lapic *a)
 {
 	for (unsigned i = 0; i < bus->count; i++)
 		if (bus->apic[i]->c.id == a->c.id)
@@ -43,18 +43,18 @@ int apic_bus_add(struct lapic_bus *bus, struct lapic *a)
 	return 0;
 }
 
-uint64_t apic_route_word(const struct lapic *a)
+uint64_t lapic_route_word(const struct lapic *a)
 {
 	uint64_t route = a->s.id & 0xff; /* IDs are below 255: the low byte is the x2APIC ID too */
 
 	route |= (uint64_t)(a->s.ldr >> 24) << ROUTE_LDR_SHIFT;
 	route |= (uint64_t)(a->s.tpr & 0xff) << ROUTE_TPR_SHIFT;
 	route |= (uint64_t)(a->s.dfr >> 28) << ROUTE_MODEL_SHIFT;
-	if (apic_enabled(a))
+	if (is_enabled(a))
 		route |= ROUTE_ENABLED;
-	if (apic_x2(a))
+	if (is_x2(a))
 		route |= ROUTE_X2;
-	if (soft_enabled(a))
+	if (is_soft_enabled(a))
 		route |= ROUTE_SOFT;
 	return route;
 }
@@ -122,10 +122,10 @@ static bool accept(struct lapic *a, uint64_t route, const struct lapic_msg *msg)
 		if (!(route & ROUTE_SOFT))
 			return false;
 		if (msg->vector < MIN_VECTOR) {
-			apic_error(a, ESR_RECEIVE_ILLEGAL_VECTOR);
+			lapic_error(a, ESR_RECEIVE_ILLEGAL_VECTOR);
 			return false;
 		}
-		apic_request(a, msg->vector, msg->level);
+		lapic_request(a, msg->vector, msg->level);
 		return true;
 	case LAPIC_SMI:
 		return true;
@@ -139,7 +139,7 @@ static bool accept(struct lapic *a, uint64_t route, const struct lapic_msg *msg)
 		a->c.ops->sipi(a->c.vcpu, msg->vector);
 		return true;
 	case LAPIC_EXTINT:
-		apic_raise_work(a, LAPIC_WORK_EXTINT);
+		lapic_raise_work(a, LAPIC_WORK_EXTINT);
 		return true;
 	default: /* reserved */
 		return false;
@@ -171,8 +171,8 @@ static unsigned send_lowest(struct lapic_bus *bus, const struct lapic_msg *msg,
 	return accept(bus->apic[best], atomic_load64(&bus->apic[best]->route), msg);
 }
 
-unsigned apic_bus_send(struct lapic_bus *bus, const struct lapic_msg *msg, const struct lapic *self,
-		       enum lapic_shorthand shorthand)
+unsigned lapic_bus_send_from(struct lapic_bus *bus, const struct lapic_msg *msg,
+			     const struct lapic *self, enum lapic_shorthand shorthand)
 {
 	unsigned taken = 0;
 
@@ -190,7 +190,7 @@ unsigned apic_bus_send(struct lapic_bus *bus, const struct lapic_msg *msg, const
 
 unsigned lapic_bus_send(struct lapic_bus *bus, const struct lapic_msg *msg)
 {
-	return apic_bus_send(bus, msg, NULL, SHORTHAND_NONE);
+	return lapic_bus_send_from(bus, msg, NULL, SHORTHAND_NONE);
 }
 
 bool lapic_bus_msi(struct lapic_bus *bus, const struct msi_msg *msi)

@@ -40,74 +40,74 @@ enum lapic_shorthand { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_
 
 /* --- lapic.c --- */
 
-static inline bool apic_enabled(const struct lapic *a)
+static inline bool is_enabled(const struct lapic *a)
 {
 	return (a->s.base & LAPIC_BASE_ENABLE) != 0;
 }
 
-static inline bool apic_x2(const struct lapic *a)
+static inline bool is_x2(const struct lapic *a)
 {
 	return (a->s.base & LAPIC_BASE_X2APIC) != 0;
 }
 
-static inline bool soft_enabled(const struct lapic *a)
+static inline bool is_soft_enabled(const struct lapic *a)
 {
 	return (a->s.svr & SVR_ENABLE) != 0;
 }
 
 /* LDR as the guest reads it: derived from the ID in x2APIC mode (SDM vol 3 "Logical x2APIC ID"). */
-uint32_t apic_ldr(const struct lapic *a);
+uint32_t lapic_ldr(const struct lapic *a);
 
 /* Any pCPU: requests `vector` (16-255). */
-void apic_request(struct lapic *a, uint8_t vector, bool level);
+void lapic_request(struct lapic *a, uint8_t vector, bool level);
 
 /* Any pCPU: sets ESR bits and owes an error interrupt when they are the first since ESR was
  * written. */
-void apic_error(struct lapic *a, uint32_t bits);
+void lapic_error(struct lapic *a, uint32_t bits);
 
 /* Any pCPU: leaves LAPIC_WORK_* for the owner and kicks. */
-void apic_raise_work(struct lapic *a, uint32_t work);
+void lapic_raise_work(struct lapic *a, uint32_t work);
 
 /* Deals with the work that has arrived. */
-void apic_do_work(struct lapic *a);
+void lapic_do_work(struct lapic *a);
 
 /* An edge at LVT entry `i`: delivers as the entry says, unless masked. */
-void apic_fire(struct lapic *a, unsigned i);
+void lapic_fire(struct lapic *a, unsigned i);
 
 /* LINT entry `i` may be due: level-triggered, asserted, no remote IRR. */
-void apic_try_lint(struct lapic *a, unsigned i);
+void lapic_try_lint(struct lapic *a, unsigned i);
 
 /* Makes the route word agree with the state; after every change of what it holds. */
-void apic_publish(struct lapic *a);
+void lapic_publish(struct lapic *a);
 
 /* --- lapic_timer.c --- */
 
-void apic_timer_init(struct lapic *a);
+void lapic_timer_init(struct lapic *a);
 
 /* Stops and forgets: initial count, deadline, host timer. */
-void apic_timer_stop(struct lapic *a);
+void lapic_timer_stop(struct lapic *a);
 
 /* Fires what is due by the clock now, and sets the host timer for what comes. */
-void apic_timer_update(struct lapic *a);
+void lapic_timer_update(struct lapic *a);
 
 /* True when it would fire now. */
-bool apic_timer_due(const struct lapic *a);
+bool lapic_timer_due(const struct lapic *a);
 
-uint32_t apic_timer_count(const struct lapic *a);
-void apic_timer_set_initial(struct lapic *a, uint32_t count);
-void apic_timer_set_divide(struct lapic *a, uint32_t divide);
-void apic_timer_set_lvt(struct lapic *a, uint32_t lvt);
-void apic_timer_set_deadline(struct lapic *a, uint64_t tsc);
+uint32_t lapic_timer_count(const struct lapic *a);
+void lapic_timer_set_initial(struct lapic *a, uint32_t count);
+void lapic_timer_set_divide(struct lapic *a, uint32_t divide);
+void lapic_timer_set_lvt(struct lapic *a, uint32_t lvt);
+void lapic_timer_set_deadline(struct lapic *a, uint64_t tsc);
 
 /* --- lapic_bus.c --- */
 
 /* As lapic_bus_send, from `self` with a shorthand instead of a destination. */
-unsigned apic_bus_send(struct lapic_bus *bus, const struct lapic_msg *msg, const struct lapic *self,
-		       enum lapic_shorthand shorthand);
+unsigned lapic_bus_send_from(struct lapic_bus *bus, const struct lapic_msg *msg,
+			     const struct lapic *self, enum lapic_shorthand shorthand);
 
 /* What a sender must know of a local APIC, in one word, so that it is read in one piece. */
-uint64_t apic_route_word(const struct lapic *a);
+uint64_t lapic_route_word(const struct lapic *a);
 
-int apic_bus_add(struct lapic_bus *bus, struct lapic *a);
+int lapic_bus_add(struct lapic_bus *bus, struct lapic *a);
 
 #endif

@@ -65,8 +65,8 @@ static void send_ipi(struct lapic *a)
 	uint64_t icr = a->s.icr;
 	enum lapic_shorthand shorthand = (enum lapic_shorthand)(icr >> ICR_SHORTHAND_SHIFT & 3);
 	struct lapic_msg msg = {
-		.wide = apic_x2(a),
-		.dest = (uint32_t)(icr >> (apic_x2(a) ? 32 : ICR_XAPIC_DEST_SHIFT)),
+		.wide = is_x2(a),
+		.dest = (uint32_t)(icr >> (is_x2(a) ? 32 : ICR_XAPIC_DEST_SHIFT)),
 		.logical = (icr & ICR_LOGICAL) != 0,
 		.mode = (enum lapic_delivery)((icr & LVT_MODE) >> 8),
 		.vector = icr & LVT_VECTOR,
@@ -77,17 +77,17 @@ static void send_ipi(struct lapic *a)
 	if (msg.mode == LAPIC_EXTINT) /* reserved in ICR */
 		return;
 	if ((msg.mode == LAPIC_FIXED || msg.mode == LAPIC_LOWEST) && msg.vector < MIN_VECTOR)
-		apic_error(a, ESR_SEND_ILLEGAL_VECTOR);
+		lapic_error(a, ESR_SEND_ILLEGAL_VECTOR);
 	else
-		apic_bus_send(a->c.bus, &msg, a, shorthand);
+		lapic_bus_send_from(a->c.bus, &msg, a, shorthand);
 }
 
 static void self_ipi(struct lapic *a, uint8_t vector)
 {
 	if (vector < MIN_VECTOR)
-		apic_error(a, ESR_SEND_ILLEGAL_VECTOR);
-	else if (soft_enabled(a))
-		apic_request(a, vector, false);
+		lapic_error(a, ESR_SEND_ILLEGAL_VECTOR);
+	else if (is_soft_enabled(a))
+		lapic_request(a, vector, false);
 }
 
 /* --- reading --- */
@@ -95,9 +95,9 @@ static void self_ipi(struct lapic *a, uint8_t vector)
 /* Who polls IRR or the count sees a tick without waiting for the host timer. */
 static void catch_up(struct lapic *a)
 {
-	apic_do_work(a);
-	if (apic_timer_due(a))
-		apic_timer_update(a);
+	lapic_do_work(a);
+	if (lapic_timer_due(a))
+		lapic_timer_update(a);
 }
 
 /* Arbitration priority (APM vol 2 16.6.4). */
@@ -125,7 +125,7 @@ static uint32_t read_vectors(struct lapic *a, unsigned reg)
 
 static uint64_t read_icr(const struct lapic *a, unsigned reg)
 {
-	if (apic_x2(a))
+	if (is_x2(a))
 		return a->s.icr;
 	return reg == REG_ICR ? (uint32_t)a->s.icr : a->s.icr >> 32;
 }
@@ -138,7 +138,7 @@ static bool is_lvt(unsigned reg)
 /* False when there is no such register to read in this mode. */
 static bool read_reg(struct lapic *a, unsigned reg, uint64_t *val)
 {
-	bool x2 = apic_x2(a);
+	bool x2 = is_x2(a);
 
 	if (reg >= REG_ISR && reg < REG_ESR) {
 		*val = read_vectors(a, reg);
@@ -169,7 +169,7 @@ static bool read_reg(struct lapic *a, unsigned reg, uint64_t *val)
 	case REG_RRD:
 		return !x2; /* 0 */
 	case REG_LDR:
-		*val = apic_ldr(a);
+		*val = lapic_ldr(a);
 		return true;
 	case REG_DFR:
 		*val = a->s.dfr;
@@ -188,7 +188,7 @@ static bool read_reg(struct lapic *a, unsigned reg, uint64_t *val)
 		*val = a->s.initial_count;
 		return true;
 	case REG_CURRENT:
-		*val = apic_timer_count(a);
+		*val = lapic_timer_count(a);
 		return true;
 	case REG_DIVIDE:
 		*val = a->s.divide;
@@ -225,36 +225,36 @@ static void write_lvt(struct lapic *a, unsigned i, uint32_t val)
 {
 	uint32_t remote_irr = a->s.lvt[i] & LVT_REMOTE_IRR;
 
-	apic_do_work(a); /* an edge that came before meets the old entry */
+	lapic_do_work(a); /* an edge that came before meets the old entry */
 	val &= lvt_writable(a, i);
-	if (!soft_enabled(a))
+	if (!is_soft_enabled(a))
 		val |= LVT_MASKED;
 	if (i == LAPIC_LVT_TIMER) {
-		apic_timer_set_lvt(a, val);
+		lapic_timer_set_lvt(a, val);
 		return;
 	}
 	if (val & LVT_LEVEL)
 		val |= remote_irr;
 	a->s.lvt[i] = val;
-	apic_try_lint(a, i);
+	lapic_try_lint(a, i);
 	if (i == LAPIC_LVT_LINT0 && lapic_accepts_extint(a))
 		a->c.ops->kick(a->c.vcpu); /* the 8259 may have been waiting for this */
 }
 
 static void write_svr(struct lapic *a, uint32_t val)
 {
-	apic_do_work(a);
+	lapic_do_work(a);
 	a->s.svr = val & SVR_WRITABLE;
-	if (!soft_enabled(a)) {
+	if (!is_soft_enabled(a)) {
 		for (unsigned i = 0; i < LAPIC_LVT_COUNT; i++)
 			write_lvt(a, i, a->s.lvt[i] | LVT_MASKED);
 	}
-	apic_publish(a);
+	lapic_publish(a);
 }
 
 static void write_icr(struct lapic *a, uint64_t val)
 {
-	if (apic_x2(a))
+	if (is_x2(a))
 		a->s.icr = val & (ICR_WRITABLE | (uint64_t)UINT32_MAX << 32);
 	else
 		a->s.icr = (a->s.icr & ((uint64_t)UINT32_MAX << 32)) | (val & ICR_WRITABLE);
@@ -278,11 +278,11 @@ static void write_reg(struct lapic *a, unsigned reg, uint64_t val)
 		break;
 	case REG_LDR:
 		a->s.ldr = val32 & LDR_WRITABLE;
-		apic_publish(a);
+		lapic_publish(a);
 		break;
 	case REG_DFR:
 		a->s.dfr = val32 | ~DFR_WRITABLE;
-		apic_publish(a);
+		lapic_publish(a);
 		break;
 	case REG_SVR:
 		write_svr(a, val32);
@@ -297,10 +297,10 @@ static void write_reg(struct lapic *a, unsigned reg, uint64_t val)
 		a->s.icr = (uint32_t)a->s.icr | (val << 32 & 0xffULL << ICR_XAPIC_DEST_SHIFT);
 		break;
 	case REG_INITIAL:
-		apic_timer_set_initial(a, val32);
+		lapic_timer_set_initial(a, val32);
 		break;
 	case REG_DIVIDE:
-		apic_timer_set_divide(a, val32 & DIVIDE_WRITABLE);
+		lapic_timer_set_divide(a, val32 & DIVIDE_WRITABLE);
 		break;
 	case REG_SELF_IPI:
 		self_ipi(a, (uint8_t)val);
@@ -314,7 +314,7 @@ static void write_reg(struct lapic *a, unsigned reg, uint64_t val)
 
 static bool in_xapic_mode(const struct lapic *a)
 {
-	return apic_enabled(a) && !apic_x2(a);
+	return is_enabled(a) && !is_x2(a);
 }
 
 bool lapic_claims(const struct lapic *apic, uint64_t gpa)
@@ -332,12 +332,12 @@ uint64_t lapic_mmio_read(struct lapic *apic, uint64_t off, unsigned size)
 
 	if (!in_xapic_mode(apic))
 		return UINT64_MAX;
-	apic_do_work(apic);
-	if (apic_timer_due(apic))
-		apic_timer_update(
+	lapic_do_work(apic);
+	if (lapic_timer_due(apic))
+		lapic_timer_update(
 			apic); /* who polls IRR or the count sees it without the host timer */
 	if (!read_reg(apic, reg, &val)) {
-		apic_error(apic, ESR_ILLEGAL_REGISTER);
+		lapic_error(apic, ESR_ILLEGAL_REGISTER);
 		return 0;
 	}
 	if (byte + size > 4 && !(byte == 0 && size == 8))
@@ -362,7 +362,7 @@ void lapic_mmio_write(struct lapic *apic, uint64_t off, unsigned size, uint64_t 
 	if (slot_exists(apic, reg))
 		write_reg(apic, reg, (uint32_t)val);
 	else
-		apic_error(apic, ESR_ILLEGAL_REGISTER);
+		lapic_error(apic, ESR_ILLEGAL_REGISTER);
 }
 
 /* --- MSRs --- */
@@ -433,23 +433,23 @@ static int write_base(struct lapic *a, uint64_t val)
 	bool enable = (val & LAPIC_BASE_ENABLE) != 0;
 	bool x2 = (val & LAPIC_BASE_X2APIC) != 0;
 
-	if (!base_valid(a, val) || (x2 && !apic_enabled(a)) || (enable && !x2 && apic_x2(a)))
+	if (!base_valid(a, val) || (x2 && !is_enabled(a)) || (enable && !x2 && is_x2(a)))
 		return -EINVAL;
-	if (x2 && !apic_x2(a)) {
+	if (x2 && !is_x2(a)) {
 		a->s.icr = (uint32_t)a->s.icr;
 		a->s.ldr = 0;
 		a->s.dfr = DFR_FLAT;
 	}
-	if (!enable && apic_enabled(a))
+	if (!enable && is_enabled(a))
 		lapic_reset(a, LAPIC_RESET_INIT);
 	a->s.base = val;
-	apic_publish(a);
+	lapic_publish(a);
 	return 0;
 }
 
 static int read_x2(struct lapic *a, unsigned reg, uint64_t *val)
 {
-	if (!apic_x2(a) || reg >= REG_COUNT)
+	if (!is_x2(a) || reg >= REG_COUNT)
 		return -EINVAL;
 	catch_up(a);
 	return read_reg(a, reg, val) ? 0 : -EINVAL;
@@ -459,7 +459,7 @@ static int write_x2(struct lapic *a, unsigned reg, uint64_t val)
 {
 	uint64_t bits;
 
-	if (!apic_x2(a) || reg >= REG_COUNT || !x2_writable(a, reg, &bits) || (val & ~bits))
+	if (!is_x2(a) || reg >= REG_COUNT || !x2_writable(a, reg, &bits) || (val & ~bits))
 		return -EINVAL;
 	write_reg(a, reg, val);
 	return 0;
@@ -488,7 +488,7 @@ int lapic_msr_write(struct lapic *apic, uint32_t msr, uint64_t val)
 	if (msr == LAPIC_MSR_TSC_DEADLINE) {
 		if (!(apic->c.features & LAPIC_HAS_TSC_DEADLINE))
 			return -EINVAL;
-		apic_timer_set_deadline(apic, val);
+		lapic_timer_set_deadline(apic, val);
 		return 0;
 	}
 	return is_x2_msr(msr) ? write_x2(apic, msr - LAPIC_MSR_X2APIC, val) : -EINVAL;
@@ -546,7 +546,7 @@ int lapic_load(struct lapic *apic, const struct lapic_state *in)
 		return -EINVAL;
 	timer_cancel(&apic->timer);
 	apic->s = *in;
-	apic_publish(apic);
-	apic_timer_update(apic);
+	lapic_publish(apic);
+	lapic_timer_update(apic);
 	return 0;
 }

@@ -36,15 +36,15 @@ static void host_timer_fired(struct timer *t)
 {
 	struct lapic *a = container_of(t, struct lapic, timer);
 
-	apic_raise_work(a, LAPIC_WORK_TIMER);
+	lapic_raise_work(a, LAPIC_WORK_TIMER);
 }
 
-void apic_timer_init(struct lapic *a)
+void lapic_timer_init(struct lapic *a)
 {
 	timer_init(&a->timer, host_timer_fired);
 }
 
-void apic_timer_stop(struct lapic *a)
+void lapic_timer_stop(struct lapic *a)
 {
 	a->s.initial_count = 0;
 	a->s.timer_expiry = TIMER_NEVER;
@@ -52,7 +52,7 @@ void apic_timer_stop(struct lapic *a)
 	timer_cancel(&a->timer);
 }
 
-bool apic_timer_due(const struct lapic *a)
+bool lapic_timer_due(const struct lapic *a)
 {
 	if (deadline_mode(a))
 		return a->s.tsc_deadline != 0 && a->c.ops->tsc_now(a->c.vcpu) >= a->s.tsc_deadline;
@@ -96,23 +96,23 @@ static void arm_host_timer(struct lapic *a)
 /* Fires what is due under the present setting: before a change of it, so that no tick is lost. */
 static void expire(struct lapic *a)
 {
-	if (!apic_timer_due(a))
+	if (!lapic_timer_due(a))
 		return;
 	if (deadline_mode(a))
 		a->s.tsc_deadline = 0;
 	else
 		reload(a);
-	apic_fire(a, LAPIC_LVT_TIMER);
+	lapic_fire(a, LAPIC_LVT_TIMER);
 }
 
-void apic_timer_update(struct lapic *a)
+void lapic_timer_update(struct lapic *a)
 {
 	expire(a);
 	arm_host_timer(a);
 }
 
 /* Rounded up: the count is 0 from the expiry on, not before. */
-uint32_t apic_timer_count(const struct lapic *a)
+uint32_t lapic_timer_count(const struct lapic *a)
 {
 	unsigned shift = divide_shift(a->s.divide);
 	uint64_t now;
@@ -125,7 +125,7 @@ uint32_t apic_timer_count(const struct lapic *a)
 	return (uint32_t)((a->s.timer_expiry - now + BIT(shift) - 1) >> shift);
 }
 
-void apic_timer_set_initial(struct lapic *a, uint32_t count)
+void lapic_timer_set_initial(struct lapic *a, uint32_t count)
 {
 	if (deadline_mode(a))
 		return; /* ignored (SDM vol 3 "TSC-Deadline Mode") */
@@ -136,12 +136,12 @@ void apic_timer_set_initial(struct lapic *a, uint32_t count)
 }
 
 /* The count goes on from where it is, at the new rate. */
-void apic_timer_set_divide(struct lapic *a, uint32_t divide)
+void lapic_timer_set_divide(struct lapic *a, uint32_t divide)
 {
 	uint64_t left;
 
 	expire(a);
-	left = apic_timer_count(a);
+	left = lapic_timer_count(a);
 	a->s.divide = divide;
 	if (a->s.timer_expiry != TIMER_NEVER)
 		a->s.timer_expiry = vclock_now(a->c.clock) + (left << divide_shift(divide));
@@ -152,22 +152,22 @@ void apic_timer_set_divide(struct lapic *a, uint32_t divide)
  * Between one-shot and periodic the count goes on. To and from TSC-deadline mode the timer is
  * disarmed.
  */
-void apic_timer_set_lvt(struct lapic *a, uint32_t lvt)
+void lapic_timer_set_lvt(struct lapic *a, uint32_t lvt)
 {
 	bool was_deadline = deadline_mode(a);
 
 	expire(a);
 	a->s.lvt[LAPIC_LVT_TIMER] = lvt;
 	if (deadline_mode(a) != was_deadline)
-		apic_timer_stop(a);
+		lapic_timer_stop(a);
 	arm_host_timer(a);
 }
 
-void apic_timer_set_deadline(struct lapic *a, uint64_t tsc)
+void lapic_timer_set_deadline(struct lapic *a, uint64_t tsc)
 {
 	if (!deadline_mode(a))
 		return;
 	expire(a);
 	a->s.tsc_deadline = tsc;
-	apic_timer_update(a);
+	lapic_timer_update(a);
 }
