@@ -70,8 +70,8 @@
 #define E820_ENTRY_SIZE	  20
 
 /*
- * The initrd stays below the hole for devices under 4 GiB, whatever the kernel would take: older
- * kernels sign-extend, and every one of them maps the memory there early.
+ * Below the hole for devices, whatever the kernel would take: ramdisk_image has 32 bits, and no
+ * board has RAM between here and 4 GiB.
  */
 #define INITRD_LIMIT (3 * GIB)
 
