@@ -44,6 +44,21 @@ static bool choose(const struct choice *from, const char *value, int *out)
 	return false;
 }
 
+bool cmdline_loglevel(const char *name, enum log_level *out)
+{
+	int v;
+
+	if (!choose(loglevels, name, &v))
+		return false;
+	*out = (enum log_level)v;
+	return true;
+}
+
+const char *cmdline_loglevel_name(enum log_level level)
+{
+	return loglevels[level].name; /* the table is in the order of the levels */
+}
+
 /* Each takes the value ("" when the word has none) and returns false when it is not one. */
 static bool set_console(struct cmdline *c, const char *value)
 {
@@ -52,12 +67,7 @@ static bool set_console(struct cmdline *c, const char *value)
 
 static bool set_loglevel(struct cmdline *c, const char *value)
 {
-	int v;
-
-	if (!choose(loglevels, value, &v))
-		return false;
-	c->loglevel = (enum log_level)v;
-	return true;
+	return cmdline_loglevel(value, &c->loglevel);
 }
 
 static bool set_after(struct cmdline *c, const char *value)
@@ -102,7 +112,7 @@ static const struct key {
 	bool (*set)(struct cmdline *c, const char *value);
 } keys[] = {
 	{"console", "a console such as com1,115200 or auto", set_console},
-	{"loglevel", "error, warn, info or debug", set_loglevel},
+	{"loglevel", CMDLINE_LOGLEVELS, set_loglevel},
 	{"after", "monitor, poweroff or reboot", set_after},
 	{"selftest", "no value", set_selftest},
 	{"unmap", "auto, page, range or range-nofwb", set_unmap},

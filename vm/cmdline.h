@@ -41,4 +41,10 @@ typedef void cmdline_report_fn(void *ctx, const char *msg);
  */
 unsigned cmdline_parse(const char *text, struct cmdline *out, cmdline_report_fn *report, void *ctx);
 
+#define CMDLINE_LOGLEVELS "error, warn, info or debug"
+
+/* Between the words of CMDLINE_LOGLEVELS and levels. False: not one of them. */
+bool cmdline_loglevel(const char *name, enum log_level *out);
+const char *cmdline_loglevel_name(enum log_level level);
+
 #endif

@@ -42,20 +42,33 @@ void console_guest_room(struct vm *vm);
 /* The guest gets the keys, and its output the line: what it wrote meanwhile first. */
 void console_attach(struct vm *vm);
 
+/* Prints what the guest left in its ring; for one that does not run. */
+void console_replay(struct vm *vm);
+
 /* The monitor gets the line. The guest's output stays in its ring. With `hint` a line says so. */
 void console_detach(bool hint);
 
-/* The guest has ended: what it still had to say comes out now if it is attached, then the line that
- * follows is the hypervisor's and the monitor is in front. */
+/* The guest has ended: what it still had to say goes out if it is attached, keys that wait for it
+ * are dropped. It stays attached until console_detach, so that its last line can be told first. */
 void console_guest_ended(struct vm *vm);
 
 /* Who has the line; NULL: the monitor. */
 struct vm *console_attached(void);
 
-/* Text of the monitor; '\n' goes out as "\r\n". Waits for room in the line's ring by draining it.
+/*
+ * Text of the monitor; '\n' goes out as "\r\n". Nothing is lost: when the line's ring is full it
+ * waits until the UART has taken enough.
  */
 void console_write(const char *text, size_t len);
 __attribute__((format(printf, 1, 2))) void console_printf(const char *fmt, ...);
+
+/*
+ * The same for who holds the lock: the monitor's prompt and its line are drawn under it, so that a
+ * message from another pCPU finds them whole.
+ */
+void console_lock(void);
+void console_unlock(void);
+void console_put(const char *text, size_t len);
 
 /* PCPU_WORK_CONSOLE: takes input, moves output on. */
 void console_work(void);

@@ -16,8 +16,9 @@ void monitor_input(char c);
 /* The monitor comes to the front (prompt) or leaves it. No-op when it is there already. */
 void monitor_front(bool front);
 
-/* Around output by others while the monitor is in front: takes the prompt away, puts it back. */
-void monitor_hide(void);
+/* Around output by others while the monitor is in front, with the console's lock held: takes the
+ * prompt and the line away (false: there was none on the screen), puts them back. */
+bool monitor_hide(void);
 void monitor_show(void);
 
 /* Executes one line (also for tests and scripts); `line` is changed. */

@@ -27,10 +27,15 @@
 
 struct vcpu;
 
+struct vcpu_list {
+	struct vcpu *head, *tail; /* linked by vcpu.next */
+};
+
+/* The vCPUs that are ready to run on a pCPU. */
 struct runq {
 	struct spinlock lock;
-	struct vcpu *head, *tail;
-	unsigned count;
+	struct vcpu_list woken; /* with some of their slice left: before all others */
+	struct vcpu_list ready;
 };
 
 struct pcpu {
@@ -39,13 +44,16 @@ struct pcpu {
 	struct timer_queue timers;
 	struct runq runq;
 	struct vcpu *current;	    /* in arch_vcpu_run; NULL otherwise */
-	struct timer slice;	    /* end of current's slice */
+	struct vcpu *previous;	    /* the last that was; may be gone, only compared */
+	struct timer slice;	    /* the end of its slice */
 	uint64_t guest_ns, idle_ns; /* time in arch_vcpu_run, in machine_idle */
-	uint64_t switches;	    /* times another vCPU than before was run */
-	struct vcpu *previous;
+	uint64_t switches;	    /* times another vCPU than the one before was run */
 };
 
-/* Gives pCPU `cpu` its structure; once for each, from itself. -ENOMEM. */
+/*
+ * Gives pCPU `cpu` its structure, -ENOMEM when there is no room for it. The boot CPU does it for
+ * each before that one starts.
+ */
 int pcpu_init(unsigned cpu);
 
 /* The structure of the pCPU that asks, of pCPU `cpu` (NULL: never came up). */

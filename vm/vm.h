@@ -87,7 +87,8 @@ static inline bool vm_stopping(const struct vm *vm)
 
 /* --- for the monitor and the main loop -------------------------------------------------------- */
 
-/* Why guests cannot run on this machine (then vm_start always fails with it), or NULL. Borrowed. */
+/* Why guests cannot run on this machine: vm_start fails with it from now on. Borrowed; NULL: they
+ * can. */
 void vm_set_unavailable(const char *why);
 
 /* A new guest in state defined; copies *conf. -EEXIST: the name is taken; -ENOMEM. */
@@ -114,9 +115,11 @@ int vm_start(struct vm *vm, char *err, size_t err_size);
 int vm_destroy(struct vm *vm);
 int vm_reset(struct vm *vm);
 
-/* Names the first module that the guest needs and the loader did not bring; NULL when all are here.
- */
+/* The first module that the guest needs and the boot loader did not bring; NULL: all are here. */
 const char *vm_missing_module(const struct guest_conf *conf);
+
+/* The sentence about it, for err and log. Returns buf. */
+const char *vm_describe_missing(const char *module, char *buf, size_t size);
 
 /* PCPU_WORK_VM: completes the ends that are ready. */
 void vm_work(void);
