@@ -59,4 +59,7 @@ uint64_t arch_vcpu_pc(const struct vcpu *v);
  * vcpu. */
 const struct lapic_ops *arch_lapic_ops(void);
 
+/* x86: physical address bits that guests are told of, 36..52. */
+unsigned arch_guest_phys_bits(void);
+
 #endif

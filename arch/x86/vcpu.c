@@ -292,6 +292,11 @@ const struct lapic_ops *arch_lapic_ops(void)
 	return &ops;
 }
 
+unsigned arch_guest_phys_bits(void)
+{
+	return guest_phys_bits();
+}
+
 static void take_init(struct vcpu_arch *a)
 {
 	static const struct vcpu_start real = {.mode = START_X86_REAL};
