@@ -135,6 +135,31 @@ $(B)/compiler: FORCE
 	@mkdir -p $(@D); echo $(CC) | cmp -s - $@ || echo $(CC) >$@
 FORCE:
 
+# --- ISO and QEMU -------------------------------------------------------------------------------
+
+# Kernel and busybox come as signed packages of the distribution.
+build/guest/vmlinuz: | setup
+	@python3 tools/fetch.py linux-image-cloud-amd64 'boot/vmlinuz-*' $@
+build/guest/vmlinuz-standard: | setup
+	@python3 tools/fetch.py linux-image-amd64 'boot/vmlinuz-*' $@
+build/guest/busybox: | setup
+	@python3 tools/fetch.py busybox-static '*bin/busybox' $@
+build/guest/initrd.img: build/guest/busybox tools/mkinitramfs.py $(wildcard tools/guest/*)
+	$(call say,CPIO,$@)python3 tools/mkinitramfs.py $< tools/guest $@
+build/guest/default.conf: tools/default.conf
+	@mkdir -p $(@D); cp $< $@
+
+conf := $(or $(CONF),build/guest/default.conf)
+# Always made anew: CONF, CMDLINE and the files that the guests file names may have changed.
+iso: $(B)/sluice.elf $(if $(CONF),,build/guest/default.conf build/guest/vmlinuz build/guest/initrd.img) ## the ISO: build/x86_64/sluice.iso
+	@python3 tools/mkiso.py --elf $(B)/sluice.elf --conf '$(conf)' --cmdline '$(CMDLINE)' --out $(B)/sluice.iso
+
+run: iso ## boots the ISO in QEMU, this terminal is the serial line
+	@python3 tools/run.py $(B)/sluice.iso --firmware $(FIRMWARE) --cpu $(CPU) --smp $(SMP) --mem $(MEM)
+
+flash: iso ## writes the ISO to a stick: make flash DEV=/dev/sdX
+	@python3 tools/flash.py $(B)/sluice.iso '$(DEV)'
+
 # --- unit tests and fuzzers ---------------------------------------------------------------------
 
 # A test names the sources that it links in lines "// links: a.c b.c"; tests/host/*.c (fakes of the
