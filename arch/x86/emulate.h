@@ -94,10 +94,10 @@ struct emu_fault {
 #define EMU_REP_MAX 256
 
 /*
- * Executes the instruction at CS:RIP. On EMU_FAULT and a partly done rep, RFLAGS.RF is set as the
- * saved image must have it (SDM volume 3, 18.3.1.1), and the registers hold what earlier iterations
- * did; on EMU_UNSUPPORTED and EMU_RETRY *cpu is unchanged. With EMU_UNSUPPORTED a device may have
- * been read. `gm` is the guest's memory.
+ * Executes the instruction at CS:RIP. `gm` is the guest's memory. On EMU_FAULT and a partly done
+ * rep, RFLAGS.RF is set as the saved image must have it (SDM volume 3, 18.3.1.1). With EMU_FAULT
+ * and EMU_UNSUPPORTED the registers hold what earlier iterations of a rep did, RIP is still on the
+ * instruction, and a device may have been read. With EMU_RETRY registers and RAM are as before.
  */
 enum emu_result emulate(struct emu_cpu *cpu, struct guestmem *gm, const struct emu_ops *ops,
 			void *ctx, struct emu_fault *fault);

@@ -21,6 +21,7 @@ struct guest_paging {
 	uint64_t efer;
 	uint32_t pkru;	   /* consulted when CR4.PKE is set */
 	uint8_t phys_bits; /* the guest's physical address width, CPUID 80000008 EAX[7:0]: 32..52 */
+	bool no_page_1g;   /* CPUID 80000001 EDX[26] is clear: 1 GiB entries are reserved */
 	bool amd; /* AMD's reserved bits: bit 8 of PML5E, PML4E and non-leaf PDPE (APM 5.3.3) */
 };
 
@@ -33,7 +34,7 @@ struct guest_paging {
 enum walk_result {
 	WALK_OK,
 	WALK_FAULT,   /* #PF with the given error code, CR2 = linear */
-	WALK_NO_RAM,  /* a guest page table lies outside guest RAM, *gpa is where */
+	WALK_NO_RAM,  /* a guest page table lies outside guest RAM; *gpa is where the walk was */
 	WALK_CONTEND, /* other vCPUs kept changing the tables; run the guest again */
 };
 
