@@ -5,7 +5,7 @@
  * (pcpu_raise).
  *
  * All functions expect interrupts off and return with interrupts off. Those without a remark may be
- * called on any pCPU; the console functions take a lock of their own.
+ * called on any pCPU; the console functions belong to the boot CPU.
  */
 #ifndef SLUICE_ARCH_MACHINE_H
 #define SLUICE_ARCH_MACHINE_H

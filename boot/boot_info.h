@@ -15,8 +15,9 @@
 #include <stdint.h>
 #include "mm/types.h"
 
-#define BOOT_MAX_RANGES 512 /* stretches of the memory map; UEFI firmware hands out a few hundred  \
-			     */
+#define BOOT_MAX_RANGES                                                                            \
+	512 /* stretches of the memory map; UEFI firmware hands out a few hundred                  \
+	     */
 #define BOOT_MAX_MODULES   64	/* boot modules */
 #define BOOT_MAX_SECTIONS  64	/* sections of our own ELF file */
 #define BOOT_STRINGS_SIZE  8192 /* all strings together */
@@ -46,11 +47,9 @@ struct boot_module {
 
 /* A section of our own ELF file as loaded; sections that occupy no memory are left out. */
 struct boot_section {
-	uint32_t name; /* offset into the section name table */
 	uint32_t type; /* SHT_* */
 	uint64_t flags;
-	uint64_t
-		addr; /* allocated sections: virtual address; others: physical, where GRUB put it */
+	uint64_t addr; /* allocated sections: virtual; others: physical, where the loader put it */
 	uint64_t size;
 	uint64_t entsize;
 	uint32_t link;	/* index into the loader's section table, compare with `index` */

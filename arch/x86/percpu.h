@@ -51,11 +51,13 @@ struct percpu {
 	struct percpu_stacks *stacks;
 	struct tss *tss; /* = &tss_storage; kept apart so that C never takes a packed member */
 	uint64_t timer_deadline; /* ns the vm side asked for, MACHINE_NEVER when disarmed */
-	uint64_t poll_deadline;	 /* ns of the next look at a polled console, MACHINE_NEVER when none
-				  */
-	uint32_t nmi_count;	 /* NMIs that nobody claimed */
-	uint32_t nmi_reported;	 /* as many of them are in the log */
-	uint32_t spurious_count; /* interrupts without a source */
+	uint64_t poll_deadline;	 /* ns of the next look at a polled console, or MACHINE_NEVER */
+	uint64_t timer_armed;	 /* ns the hardware is set to, MACHINE_NEVER when it is not */
+
+	/* Oddities: handlers count, percpu_log_oddities() tells. */
+	uint32_t nmi_count, nmi_logged;		  /* NMIs that nobody claimed */
+	uint32_t spurious_count, spurious_logged; /* interrupts without a source */
+	uint32_t apic_errors, apic_errors_logged; /* bits of the error status register */
 	bool in_panic;
 	void *virt; /* the virtualisation half's own per-CPU state */
 
@@ -80,6 +82,9 @@ struct percpu *percpu_of(unsigned index);
  */
 void percpu_init(struct percpu *p, struct percpu_stacks *stacks, unsigned index, uint32_t apic_id);
 void percpu_load(struct percpu *p);
+
+/* Logs what handlers have noted on this CPU since the last call. Cheap when there is nothing. */
+void percpu_log_oddities(void);
 
 extern struct percpu boot_percpu;	 /* the boot CPU's */
 extern struct percpu_stacks boot_stacks; /* entry.asm starts on boot_stacks.main */
