@@ -21,7 +21,6 @@ struct stage2_format;
 enum hw_tags {
 	HW_TAGS_ASID, /* SVM: a tag per vCPU that covers guest and nested translations alike */
 	HW_TAGS_VPID, /* VMX: nested translations by root (EP4TA), guest ones by VPID as well */
-	HW_TAGS_VMID, /* arm64: a tag per space, the same on every pCPU */
 };
 
 /* What the core must know of the machine's MMU. Constant once hw_mmu_caps() was called first. */
@@ -35,8 +34,6 @@ struct hw_mmu_caps {
 	uint8_t max_leaf_level; /* 0: 4K leaves only, 1: 2M, 2: 1G as well */
 	bool exec_only;		/* EPT: leaves that execute but do not read */
 	bool accessed_dirty;	/* hardware sets accessed and dirty bits in the tables */
-	bool tlbi_range;	/* arm64 FEAT_TLBIRANGE */
-	bool forced_wb;		/* arm64 FEAT_S2FWB */
 };
 
 enum hw_barrier {
@@ -52,27 +49,16 @@ enum hw_barrier {
 };
 
 enum hw_tlbi_op {
-	/* This pCPU only (VMX; SVM flushes with the next VMRUN instead, see struct tlbi_enter_cmd).
-	 */
-	HW_TLBI_ROOT,	   /* nested and combined translations of `root`: INVEPT single-context */
-	HW_TLBI_ALL_ROOTS, /* of every root: INVEPT global */
-	HW_TLBI_TAG,	   /* guest and combined translations of `tag`: INVVPID single-context */
-	HW_TLBI_ALL_TAGS,  /* of every tag: INVVPID all-context */
-	/* Every pCPU (arm64, inner shareable), including the barriers that make it complete. */
-	HW_TLBI_VMID,	   /* everything of VMID `tag`, both stages */
-	HW_TLBI_IPA,	   /* stage 2 of [ipa, ipa + size) in VMID `tag`, then its stage 1 */
-	HW_TLBI_ALL_VMIDS, /* everything of EL1&0 */
-	/* This pCPU only (arm64). */
-	HW_TLBI_VMID_LOCAL, /* everything of VMID `tag`: a sibling vCPU ran here last */
+	/* VMX, this pCPU only. SVM flushes with the next VMRUN, see struct tlbi_enter_cmd. */
+	HW_TLBI_ROOT,	  /* nested and combined translations of `root`: INVEPT single-context */
+	HW_TLBI_TAG,	  /* guest and combined translations of `tag`: INVVPID single-context */
+	HW_TLBI_ALL_TAGS, /* of every tag: INVVPID all-context */
 };
 
 struct hw_tlbi_cmd {
 	enum hw_tlbi_op op;
-	uint32_t tag;
-	pa_t root;
-	ipa_t ipa;
-	uint64_t size;
-	int8_t level; /* HW_TLBI_IPA: all leaves are of this level; -1 unknown, or tables as well */
+	uint32_t tag; /* HW_TLBI_TAG */
+	pa_t root;    /* HW_TLBI_ROOT */
 };
 
 /* Index of this pCPU, 0..MAX_PCPUS-1. */
@@ -92,9 +78,9 @@ void hw_barrier(enum hw_barrier kind);
 void hw_tlbi(const struct hw_tlbi_cmd *cmd);
 
 /*
- * Makes `pcpu` leave guest mode soon; returns at once. An interrupt that stays pending until the
- * target is in guest mode or takes interrupts, so that a kick sent while it is about to enter is
- * not lost.
+ * Makes `pcpu` leave guest mode soon; returns at once. Ordered after this pCPU's earlier stores. An
+ * interrupt that stays pending until the target is in guest mode or takes interrupts, so that a
+ * kick sent while it is about to enter is not lost.
  */
 void hw_kick(unsigned pcpu);
 

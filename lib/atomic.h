@@ -14,6 +14,10 @@
 #include <stdint.h>
 
 typedef struct {
+	uint8_t v;
+} atomic_u8;
+
+typedef struct {
 	uint32_t v;
 } atomic_u32;
 
@@ -68,6 +72,22 @@ static inline void atomic_fence(void)
 	ATOMIC_FENCE();
 }
 
+static inline uint8_t atomic_load8(const atomic_u8 *a)
+{
+	return ATOMIC_LOAD(uint8_t, &a->v, __ATOMIC_RELAXED);
+}
+
+static inline void atomic_store8_rel(atomic_u8 *a, uint8_t v)
+{
+	ATOMIC_STORE(uint8_t, &a->v, v, __ATOMIC_RELEASE);
+}
+
+/* True when *a was *expected and is now `desired`; else *expected is what was found. */
+static inline bool atomic_cas8(atomic_u8 *a, uint8_t *expected, uint8_t desired)
+{
+	return ATOMIC_CAS(uint8_t, &a->v, expected, desired);
+}
+
 static inline uint32_t atomic_load32(const atomic_u32 *a)
 {
 	return ATOMIC_LOAD(uint32_t, &a->v, __ATOMIC_RELAXED);
@@ -109,7 +129,6 @@ static inline uint32_t atomic_xchg32(atomic_u32 *a, uint32_t v)
 	return ATOMIC_XCHG(uint32_t, &a->v, v);
 }
 
-/* True when *a was *expected and is now `desired`; else *expected is what was found. */
 static inline bool atomic_cas32(atomic_u32 *a, uint32_t *expected, uint32_t desired)
 {
 	return ATOMIC_CAS(uint32_t, &a->v, expected, desired);

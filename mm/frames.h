@@ -60,6 +60,9 @@ void frames_unreserve(struct frames_reserve *r);
  */
 int frames_alloc(struct frames_reserve *r, unsigned order, pa_t *out);
 
+/* As frames_alloc, but does not wait: -ENOMEM when there is no such block now. */
+int frames_try_alloc(struct frames_reserve *r, unsigned order, pa_t *out);
+
 /* One more, one fewer reference to each of the 1 << order frames at `pa`, which are allocated. */
 void frames_get(pa_t pa, unsigned order);
 void frames_put(pa_t pa, unsigned order);

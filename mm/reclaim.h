@@ -22,11 +22,10 @@ struct reclaim_list {
 	uint64_t pages;
 };
 
-/* How reclaim asks and forces the agents; tlbi/ provides it. */
+/* How reclaim asks and forces the agents; tlbi/agent.c provides it. */
 struct reclaim_agents {
-	bool (*behind)(uint64_t space, uint64_t epoch);
-	void (*force)(uint64_t space, uint64_t epoch);
-	void (*relax)(void); /* one turn of waiting, where waiting is allowed */
+	bool (*behind)(uint64_t space, uint64_t epoch); /* may anyone still reach what died then? */
+	void (*wait)(uint64_t space, uint64_t epoch);	/* makes them pass; returns when all have */
 };
 
 void reclaim_init(const struct reclaim_agents *agents);
@@ -45,7 +44,10 @@ void reclaim_queue(struct reclaim_list *l, uint64_t space, uint64_t epoch);
  */
 uint64_t reclaim_poll(uint64_t budget);
 
-/* Makes the agents pass and releases all that was queued before. Returns how many frames. Waits. */
+/*
+ * Makes the agents pass and releases what was queued before the call. Returns how many frames it
+ * released itself: 0 when nothing waited. Waits; not in a reader section.
+ */
 uint64_t reclaim_force(void);
 
 /* Frames that wait. */

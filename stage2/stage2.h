@@ -92,6 +92,9 @@ int stage2_init(struct stage2 *s, const struct stage2_format *fmt, struct frames
 /* First address that cannot be translated. */
 uint64_t stage2_limit(const struct stage2 *s);
 
+/* The largest leaf this machine and format have. */
+unsigned stage2_max_leaf(const struct stage2 *s);
+
 /* Tables that [base, base + size) needs at worst, all levels, without the root. */
 uint64_t stage2_worst_tables(const struct stage2 *s, ipa_t base, uint64_t size);
 
@@ -133,8 +136,8 @@ int stage2_split(struct stage2 *s, struct space_locked l, ipa_t at, unsigned lev
 		 struct s2_pool *pool, struct tlbi_gather *g);
 
 /* Calls fn for each leaf and MMIO entry in order. Under the lock. */
-void stage2_walk(const struct stage2 *s, struct space_locked l,
-		 void (*fn)(void *ctx, ipa_t at, const struct s2_walk *w), void *ctx);
+typedef void s2_visit_fn(void *ctx, ipa_t at, const struct s2_walk *w);
+void stage2_walk(const struct stage2 *s, struct space_locked l, s2_visit_fn *fn, void *ctx);
 
 /* Takes the whole tree apart, root included. The space is dead: nobody enters or reads it again. */
 void stage2_destroy(struct stage2 *s, struct space_locked l, struct tlbi_gather *g);

@@ -15,10 +15,12 @@
 
 #include "tlbi/space.h"
 
-/* Nobody is behind: every translation that a batch up to `epoch` took away is out of reach. */
+void agent_init(unsigned pcpu); /* the pCPU counts from now on */
+
+/* True when some agent may still use what a batch of space id `space` up to `epoch` took away. */
 bool agents_behind(uint64_t space, uint64_t epoch);
 
-/* Kicks the pCPUs that are in guest mode and behind, each at most once per entry. Does not wait. */
+/* Kicks the pCPUs that are in guest mode and behind; one kick serves all who ask. Does not wait. */
 void agents_force(uint64_t space, uint64_t epoch);
 
 /* Forces, then waits until nobody is behind. Not in a reader section or guest mode. */
@@ -26,9 +28,23 @@ void agents_wait(uint64_t space, uint64_t epoch);
 
 /*
  * A reader section of this pCPU: what is found in the tables of `s` stays allocated until it ends.
- * Short, not nested; takes no lock, allocates nothing, waits for nothing.
+ * Short, not nested; takes no lock but the allocator's, waits for nothing.
  */
 void reader_enter(const struct space *s);
 void reader_exit(void);
+bool reader_active(void); /* on this pCPU; for assertions */
+
+/*
+ * Guest mode, for tlbi_enter and tlbi_exit. begin publishes that `pcpu` uses `s` and returns the
+ * epoch that a flush from now on makes it clean to; clean says that the flush is done (or certain:
+ * nothing of the guest runs before it).
+ */
+uint64_t agent_guest_begin(unsigned pcpu, const struct space *s);
+void agent_guest_clean(unsigned pcpu, uint64_t epoch);
+void agent_guest_end(unsigned pcpu);
+bool agent_in_guest(unsigned pcpu);
+
+/* How many kicks `pcpu` sent, and how many it could spare. */
+void agent_count_kicks(unsigned pcpu, uint64_t *kicks, uint64_t *coalesced);
 
 #endif

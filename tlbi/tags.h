@@ -58,7 +58,7 @@ void tlbi_vcpu_paging_changed(struct tlbi_vcpu *v);
 /* Once at start, after kzalloc works and hw_mmu_caps() is final. */
 void tlbi_init(void);
 
-/* Once per pCPU before its first tlbi_enter or reader section; 0 or -ENOMEM. */
+/* Once per pCPU before its first tlbi_enter or reader section, by any pCPU; 0 or -ENOMEM. */
 int tlbi_pcpu_init(unsigned pcpu);
 
 /*

@@ -66,8 +66,8 @@ int guestmem_add_ram(struct guestmem *gm, ipa_t base, uint64_t size);
 enum gm_fault guestmem_fault(struct guestmem *gm, ipa_t ipa, unsigned access);
 
 /*
- * The hypervisor's own access, any length, populating what it touches. -EFAULT when any byte is
- * outside RAM (bytes before it may have been copied). `src`/`dst` must not be guest memory.
+ * The hypervisor's own access, any length. -EFAULT when any byte is outside RAM, then nothing was
+ * done. Writing populates; what was never populated reads as zero and stays so.
  */
 int guestmem_read(struct guestmem *gm, ipa_t ipa, void *dst, size_t n);
 int guestmem_write(struct guestmem *gm, ipa_t ipa, const void *src, size_t n);

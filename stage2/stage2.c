@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What all formats share: arguments checked, tables in stock, ranges cut into leaves. See stage2.h.
+ */
+#include "stage2/stage2.h"
+
+#include "arch/hw.h"
+#include "lib/check.h"
+#include "lib/errno.h"
+#include "lib/string.h"
+#include "stage2/ops.h"
+#include "tlbi/agent.h"
+
+/* ---- pool ---- */
+
+void s2_pool_put(struct s2_pool *p, pa_t page)
+{
+	*(uint64_t *)hw_frame_ptr(page) = p->first.v;
+	p->first = page;
+	p->count++;
+}
+
+pa_t s2_pool_take(struct s2_pool *p)
+{
+	pa_t page = p->first;
+	uint64_t *link = hw_frame_ptr(page);
+
+	CHECK(p->count);
+	p->first = pa(*link);
+	p->count--;
+	*link = 0;
+	return page;
+}
+
+int s2_pool_fill(struct s2_pool *p, unsigned count)
+{
+	while (p->count < count) {
+		pa_t page;
+
+		if (frames_alloc(p->reserve, 0, &page) != 0)
+			return -ENOMEM;
+		memset(hw_frame_ptr(page), 0, PAGE_SIZE);
+		s2_pool_put(p, page);
+	}
+	return 0;
+}
+
+void s2_pool_drain(struct s2_pool *p)
+{
+	while (p->count)
+		frames_unalloc(p->reserve, s2_pool_take(p), 0);
+}
+
+/* ---- geometry ---- */
+
+uint64_t stage2_limit(const struct stage2 *s)
+{
+	uint64_t limit = s2_level_size(s->fmt->root_level() + 1);
+	unsigned bits = hw_mmu_caps()->ipa_bits;
+
+	return bits < 64 ? min_u64(limit, BIT(bits)) : limit;
+}
+
+unsigned stage2_max_leaf(const struct stage2 *s)
+{
+	return s->fmt->max_leaf();
+}
+
+static bool range_ok(const struct stage2 *s, ipa_t at, uint64_t size)
+{
+	return size > 0 && is_aligned(at.v, PAGE_SIZE) && is_aligned(size, PAGE_SIZE) &&
+	       range_fits(at.v, size, stage2_limit(s));
+}
+
+uint64_t stage2_worst_tables(const struct stage2 *s, ipa_t base, uint64_t size)
+{
+	uint64_t tables = 0;
+
+	if (size == 0)
+		return 0;
+	/* Below each entry of level 1 and up that the range touches hangs at most one table. */
+	for (unsigned level = 1; level <= s->fmt->root_level(); level++) {
+		uint64_t span = s2_level_size(level);
+
+		tables += (base.v + size - 1) / span - base.v / span + 1;
+	}
+	return tables;
+}
+
+/* Splits that an operation may have to make so that no leaf crosses the boundary `at`. */
+static unsigned boundary_splits(const struct stage2 *s, uint64_t at)
+{
+	unsigned splits = 0;
+
+	for (unsigned level = 1; level <= s->fmt->max_leaf(); level++)
+		splits += !is_aligned(at, s2_level_size(level));
+	return splits;
+}
+
+static bool pool_holds(const struct s2_pool *pool, uint64_t count)
+{
+	return count == 0 || (pool && pool->count >= count);
+}
+
+/* ---- life ---- */
+
+int stage2_init(struct stage2 *s, const struct stage2_format *fmt, struct frames_reserve *r)
+{
+	pa_t root;
+
+	if (frames_alloc(r, 0, &root) != 0)
+		return -ENOMEM;
+	memset(hw_frame_ptr(root), 0, PAGE_SIZE);
+	*s = (struct stage2){.fmt = fmt, .tables = {1}};
+	space_init(&s->space, root);
+	return 0;
+}
+
+void stage2_destroy(struct stage2 *s, struct space_locked l, struct tlbi_gather *g)
+{
+	CHECK(l.space == &s->space && g->space == &s->space);
+	s->fmt->destroy(s, g);
+	CHECK(atomic_load64(&s->tables) == 0);
+}
+
+/* ---- operations ---- */
+
+struct s2_walk stage2_lookup(const struct stage2 *s, ipa_t at)
+{
+	if (at.v >= stage2_limit(s))
+		return (struct s2_walk){.kind = S2_EMPTY, .level = s->fmt->root_level()};
+	return s->fmt->lookup(s, at);
+}
+
+int stage2_install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
+		   struct s2_pool *pool)
+{
+	uint64_t size = s2_level_size(level);
+
+	if (level > s->fmt->max_leaf() || !is_aligned(at.v | pa.v, size) ||
+	    !range_fits(at.v, size, stage2_limit(s)))
+		return -EINVAL;
+	return s->fmt->install(s, at, level, pa, attr, pool);
+}
+
+/* The largest leaf for what is left of a range. */
+static unsigned leaf_level(const struct stage2 *s, uint64_t at, uint64_t pa, uint64_t left)
+{
+	unsigned level = s->fmt->max_leaf();
+
+	while (level > 0 &&
+	       (!is_aligned(at | pa, s2_level_size(level)) || left < s2_level_size(level)))
+		level--;
+	return level;
+}
+
+/*
+ * One leaf of at most `*level`, which comes back as what it was. Under the lock: an entry that is
+ * not settled is waited for, first what this very batch took away.
+ */
+static int map_leaf(struct stage2 *s, ipa_t at, unsigned *level, pa_t pa, s2_attr_t attr,
+		    struct s2_pool *pool, struct tlbi_gather *g)
+{
+	for (;;) {
+		int err = s->fmt->install(s, at, *level, pa, attr, pool);
+
+		if (err == -EAGAIN) {
+			uint64_t owed = s->fmt->lookup(s, at).owed;
+
+			gather_sync(g);
+			while (space_behind(&s->space, owed))
+				agents_wait(s->space.id, owed);
+		} else if (err == -EEXIST && *level > 0) {
+			--*level; /* a table is there already */
+		} else {
+			return err;
+		}
+	}
+}
+
+int stage2_map(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size, pa_t pa,
+	       s2_attr_t attr, struct s2_pool *pool, struct tlbi_gather *g)
+{
+	uint64_t done = 0;
+	bool counted = !(attr & S2_NOREF);
+
+	CHECK(l.space == &s->space && g->space == &s->space);
+	if (!range_ok(s, at, size) || !is_aligned(pa.v, PAGE_SIZE) || pa.v + size < pa.v)
+		return -EINVAL;
+	if (!pool_holds(pool, stage2_worst_tables(s, at, size)))
+		return -ENOMEM;
+	if (!s->fmt->vacant(s, at.v, at.v + size))
+		return -EEXIST;
+	while (done < size) {
+		unsigned level = leaf_level(s, at.v + done, pa.v + done, size - done);
+		int err = map_leaf(s, (ipa_t){at.v + done}, &level, (pa_t){pa.v + done}, attr, pool,
+				   g);
+
+		if (err) {
+			/* An install got in between. What is ours reaches up to here, no leaf
+			 * beyond. */
+			if (done)
+				s->fmt->unmap(s, at.v, at.v + done, NULL, g);
+			return err;
+		}
+		if (counted)
+			frames_get((pa_t){pa.v + done}, s2_level_order(level));
+		done += s2_level_size(level);
+	}
+	return 0;
+}
+
+int stage2_unmap(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size,
+		 struct s2_pool *pool, struct tlbi_gather *g)
+{
+	CHECK(l.space == &s->space && g->space == &s->space);
+	if (!range_ok(s, at, size))
+		return -EINVAL;
+	if (!pool_holds(pool, boundary_splits(s, at.v) + boundary_splits(s, at.v + size)))
+		return -ENOMEM;
+	s->fmt->unmap(s, at.v, at.v + size, pool, g);
+	return 0;
+}
+
+int stage2_protect(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size, s2_attr_t attr,
+		   struct s2_pool *pool, struct tlbi_gather *g)
+{
+	CHECK(l.space == &s->space && g->space == &s->space);
+	if (!range_ok(s, at, size))
+		return -EINVAL;
+	if (!pool_holds(pool, boundary_splits(s, at.v) + boundary_splits(s, at.v + size)))
+		return -ENOMEM;
+	s->fmt->protect(s, at.v, at.v + size, attr & S2_RWX, pool, g);
+	return 0;
+}
+
+int stage2_split(struct stage2 *s, struct space_locked l, ipa_t at, unsigned level,
+		 struct s2_pool *pool, struct tlbi_gather *g)
+{
+	unsigned max_leaf = s->fmt->max_leaf();
+
+	CHECK(l.space == &s->space && g->space == &s->space);
+	if (at.v >= stage2_limit(s))
+		return -EINVAL;
+	if (!pool_holds(pool, level < max_leaf ? max_leaf - level : 0))
+		return -ENOMEM;
+	s->fmt->split(s, at, level, pool, g);
+	return 0;
+}
+
+void stage2_walk(const struct stage2 *s, struct space_locked l, s2_visit_fn *fn, void *ctx)
+{
+	CHECK(l.space == &s->space);
+	s->fmt->walk(s, fn, ctx);
+}

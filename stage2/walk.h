@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The walker, a template: a format's unit includes its fmt_<name>.h, then this, and exports FMT_OPS
+ * with the operations for that format. Everything is inlined around the format's bits.
+ *
+ *     root (level 3)        table                table (level 0)
+ *    +---------------+     +---------------+     +---------------+
+ *    | empty, owed 7 |  +->| leaf 1G       |  +->| leaf 4K       |
+ *    | table      ---|--+  | table      ---|--+  | empty         |
+ *    +---------------+     +---------------+     +---------------+
+ *
+ * Who may do what:
+ *  - install (any pCPU, reader section): empty -> table, empty -> leaf, by compare-and-swap.
+ *  - everybody else holds the space's lock: whatever is not empty changes under it only. So under
+ * the lock a table stays linked, and a leaf changes only in the accessed and dirty bits that
+ * hardware sets.
+ *
+ * An entry that loses its translation says in which epoch that will be settled (the next one: the
+ * batch is open until the lock goes). install fills it only when every agent has passed that epoch;
+ * an entry that was filled and emptied in between carries a later epoch, so a compare-and-swap
+ * cannot be fooled.
+ */
+#include "arch/hw.h"
+#include "lib/check.h"
+#include "lib/errno.h"
+#include "stage2/ops.h"
+#include "stage2/pte.h"
+
+#define ENTRIES (1u << S2_LEVEL_BITS)
+
+static inline pte_slot *table_slots(pa_t table)
+{
+	return hw_frame_ptr(table);
+}
+
+static inline unsigned slot_index(uint64_t at, unsigned level)
+{
+	return (unsigned)(at >> (PAGE_SHIFT + S2_LEVEL_BITS * level)) & (ENTRIES - 1);
+}
+
+/* What an entry is emptied to: settled with the batch that is open. */
+static inline pte_t empty_now(const struct stage2 *s)
+{
+	return fmt_empty(space_epoch(&s->space) + 1);
+}
+
+/* ---- lookup ---- */
+
+static inline struct s2_walk describe(pte_t e, unsigned level, uint64_t at)
+{
+	struct s2_walk w = {.kind = fmt_kind(e, level), .level = level};
+
+	switch (w.kind) {
+	case S2_LEAF:
+		w.pa = pa(fmt_leaf_pa(e, level).v + (at & (s2_level_size(level) - 1)));
+		w.attr = fmt_attr(e, level);
+		break;
+	case S2_EMPTY:
+		w.owed = fmt_owed(e);
+		break;
+	case S2_MMIO:
+		w.region = fmt_mmio_region(e);
+		w.gen = fmt_mmio_gen(e);
+		break;
+	default:
+		break;
+	}
+	return w;
+}
+
+/* The entry that ends the walk for `at`, and its level. */
+static inline pte_t walk_down(const struct stage2 *s, uint64_t at, unsigned *level)
+{
+	pa_t table = s->space.root;
+	pte_t e;
+
+	for (*level = fmt_root_level();; --*level) {
+		e = pte_read(&table_slots(table)[slot_index(at, *level)]);
+		if (fmt_kind(e, *level) != S2_TABLE)
+			return e;
+		table = fmt_table_pa(e);
+	}
+}
+
+static struct s2_walk op_lookup(const struct stage2 *s, ipa_t at)
+{
+	unsigned level;
+	pte_t e = walk_down(s, at.v, &level);
+
+	return describe(e, level, at.v);
+}
+
+/* ---- install: the only one without the lock ---- */
+
+/* 0: the empty entry may be filled; else the agents have been asked to pass. */
+static inline int check_settled(struct stage2 *s, pte_t e)
+{
+	uint64_t owed = fmt_owed(e);
+
+	if (!owed || !space_behind(&s->space, owed))
+		return 0;
+	space_force(&s->space, owed);
+	return -EAGAIN;
+}
+
+/* Puts a new table into the empty entry *e of a level above 0. On -EAGAIN look at the entry again.
+ */
+static inline int link_table(struct stage2 *s, pte_slot *slot, pte_t e, struct s2_pool *pool)
+{
+	pa_t table;
+
+	if (!pool || !pool->count)
+		return -ENOMEM;
+	table = s2_pool_take(pool);
+	if (!pte_cas(slot, e, fmt_table(table))) {
+		s2_pool_put(pool, table);
+		return -EAGAIN;
+	}
+	atomic_add64(&s->tables, 1);
+	return 0;
+}
+
+static int op_install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
+		      struct s2_pool *pool)
+{
+	pa_t table = s->space.root;
+	unsigned l = fmt_root_level();
+	int err;
+
+	for (;;) {
+		pte_slot *slot = &table_slots(table)[slot_index(at.v, l)];
+		pte_t e = pte_read(slot);
+
+		switch (fmt_kind(e, l)) {
+		case S2_EMPTY:
+			err = check_settled(s, e);
+			if (err)
+				return err;
+			if (l > level) {
+				err = link_table(s, slot, e, pool);
+				if (err == -ENOMEM)
+					return err;
+			} else if (pte_cas(slot, e, fmt_leaf(pa, l, attr))) {
+				hw_barrier(HW_BARRIER_ENTRIES);
+				return 0;
+			}
+			break; /* linked, or lost a race: look again */
+		case S2_TABLE:
+			if (l == level)
+				return -EEXIST;
+			table = fmt_table_pa(e);
+			l--;
+			break;
+		case S2_LOCKED:
+		case S2_FROZEN:
+			return -EAGAIN;
+		default:
+			return -EEXIST;
+		}
+	}
+}
+
+/* ---- range operations: the lock is held ---- */
+
+/* One operation's constants, handed down the recursion. */
+struct op {
+	struct stage2 *s;
+	struct s2_pool *pool;
+	struct tlbi_gather *g;
+	uint64_t start, end;
+	s2_attr_t perm;
+};
+
+/* True when no address in [start, end) below this table is mapped. */
+static bool table_vacant(pa_t table, unsigned level, uint64_t at, uint64_t start, uint64_t end)
+{
+	uint64_t size = s2_level_size(level);
+
+	for (unsigned i = 0; i < ENTRIES; i++, at += size) {
+		pte_t e;
+
+		if (at + size <= start || at >= end)
+			continue;
+		e = pte_read(&table_slots(table)[i]);
+		switch (fmt_kind(e, level)) {
+		case S2_EMPTY:
+			break;
+		case S2_TABLE:
+			if (!table_vacant(fmt_table_pa(e), level - 1, at, start, end))
+				return false;
+			break;
+		default:
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool op_vacant(const struct stage2 *s, uint64_t start, uint64_t end)
+{
+	return table_vacant(s->space.root, fmt_root_level(), 0, start, end);
+}
+
+/* Takes the leaf *e at `at`, just removed from its entry, off the map's account. */
+static inline void leaf_gone(struct op *o, pte_t e, unsigned level, uint64_t at)
+{
+	gather_leaf(o->g, ipa(at), s2_level_size(level), level, GATHER_ABSENT);
+	if (!(fmt_attr(e, level) & S2_NOREF))
+		gather_frame(o->g, fmt_leaf_pa(e, level), s2_level_order(level));
+}
+
+/*
+ * A table that was unlinked: freeze every entry, so that an install that is still in there fails
+ * and walk caches that still point to it find nothing. What hung below dies with it.
+ */
+static void table_kill(struct op *o, pa_t table, unsigned level, uint64_t at)
+{
+	uint64_t size = s2_level_size(level);
+
+	for (unsigned i = 0; i < ENTRIES; i++, at += size) {
+		pte_t e = pte_xchg(&table_slots(table)[i], fmt_frozen());
+
+		switch (fmt_kind(e, level)) {
+		case S2_TABLE:
+			table_kill(o, fmt_table_pa(e), level - 1, at);
+			break;
+		case S2_LEAF:
+			leaf_gone(o, e, level, at);
+			break;
+		case S2_EMPTY:
+		case S2_MMIO:
+			break;
+		default:
+			panic("entry %#llx in a table that just died", (unsigned long long)e.v);
+		}
+	}
+	gather_table(o->g, table);
+	atomic_add64(&o->s->tables, UINT64_MAX);
+}
+
+/*
+ * Replaces a leaf by a table of leaves that together say the same. Where the format wants it, the
+ * leaf is broken first: locked, flushed, made. Hardware may set bits in the leaf until it is gone,
+ * hence the loop.
+ */
+static void leaf_split(struct op *o, pte_slot *slot, pte_t e, unsigned level, uint64_t at)
+{
+	pa_t table = s2_pool_take(o->pool);
+	bool broken = false;
+	pte_t new = fmt_table(table);
+
+	do {
+		if (broken)
+			e = pte_read(slot);
+		for (unsigned i = 0; i < ENTRIES; i++)
+			pte_write(&table_slots(table)[i], fmt_split(e, level, i));
+		broken = true;
+	} while (!pte_cas(slot, e, fmt_bbm(e, new, level) ? fmt_locked() : new));
+	gather_leaf(o->g, ipa(at), s2_level_size(level), level, GATHER_CHANGED);
+	if (fmt_bbm(e, new, level)) {
+		gather_sync(o->g);
+		CHECK(fmt_kind(pte_xchg(slot, new), level) == S2_TABLE);
+	}
+	atomic_add64(&o->s->tables, 1);
+}
+
+static void table_unmap(struct op *o, pa_t table, unsigned level, uint64_t at)
+{
+	uint64_t size = s2_level_size(level);
+
+	for (unsigned i = 0; i < ENTRIES && at < o->end; i++, at += size) {
+		pte_slot *slot = &table_slots(table)[i];
+		bool whole = at >= o->start && at + size <= o->end;
+		pte_t e;
+
+		if (at + size <= o->start)
+			continue;
+		e = pte_read(slot);
+		if (fmt_kind(e, level) == S2_LEAF && !whole) {
+			leaf_split(o, slot, e, level, at);
+			e = pte_read(slot);
+		}
+		switch (fmt_kind(e, level)) {
+		case S2_LEAF:
+			leaf_gone(o, pte_xchg(slot, empty_now(o->s)), level, at);
+			break;
+		case S2_MMIO: /* never cached: nothing is owed */
+			pte_xchg(slot, fmt_empty(0));
+			break;
+		case S2_TABLE:
+			if (whole)
+				pte_xchg(slot, empty_now(o->s));
+			(whole ? table_kill : table_unmap)(o, fmt_table_pa(e), level - 1, at);
+			break;
+		default:
+			CHECK(fmt_kind(e, level) == S2_EMPTY);
+			break;
+		}
+	}
+}
+
+static void op_unmap(struct stage2 *s, uint64_t start, uint64_t end, struct s2_pool *pool,
+		     struct tlbi_gather *g)
+{
+	struct op o = {.s = s, .pool = pool, .g = g, .start = start, .end = end};
+
+	table_unmap(&o, s->space.root, fmt_root_level(), 0);
+}
+
+static inline void leaf_protect(struct op *o, pte_slot *slot, pte_t e, unsigned level, uint64_t at)
+{
+	pte_t new = fmt_with_perm(e, o->perm);
+
+	if (new.v == e.v)
+		return;
+	while (!pte_cas(slot, e, new)) {
+		e = pte_read(slot);
+		new = fmt_with_perm(e, o->perm);
+	}
+	if (fmt_attr(e, level) & ~fmt_attr(new, level) & S2_RWX)
+		gather_leaf(o->g, ipa(at), s2_level_size(level), level, GATHER_CHANGED);
+}
+
+static void table_protect(struct op *o, pa_t table, unsigned level, uint64_t at)
+{
+	uint64_t size = s2_level_size(level);
+
+	for (unsigned i = 0; i < ENTRIES && at < o->end; i++, at += size) {
+		pte_slot *slot = &table_slots(table)[i];
+		bool whole = at >= o->start && at + size <= o->end;
+		pte_t e;
+
+		if (at + size <= o->start)
+			continue;
+		e = pte_read(slot);
+		if (fmt_kind(e, level) == S2_LEAF && !whole) {
+			leaf_split(o, slot, e, level, at);
+			e = pte_read(slot);
+		}
+		if (fmt_kind(e, level) == S2_LEAF)
+			leaf_protect(o, slot, e, level, at);
+		else if (fmt_kind(e, level) == S2_TABLE)
+			table_protect(o, fmt_table_pa(e), level - 1, at);
+	}
+}
+
+static void op_protect(struct stage2 *s, uint64_t start, uint64_t end, s2_attr_t perm,
+		       struct s2_pool *pool, struct tlbi_gather *g)
+{
+	struct op o = {.s = s, .pool = pool, .g = g, .start = start, .end = end, .perm = perm};
+
+	table_protect(&o, s->space.root, fmt_root_level(), 0);
+}
+
+static void op_split(struct stage2 *s, ipa_t at, unsigned level, struct s2_pool *pool,
+		     struct tlbi_gather *g)
+{
+	struct op o = {.s = s, .pool = pool, .g = g};
+	pa_t table = s->space.root;
+
+	for (unsigned l = fmt_root_level(); l > level; l--) {
+		pte_slot *slot = &table_slots(table)[slot_index(at.v, l)];
+		pte_t e = pte_read(slot);
+
+		if (fmt_kind(e, l) == S2_LEAF) {
+			leaf_split(&o, slot, e, l, align_down(at.v, s2_level_size(l)));
+			e = pte_read(slot);
+		}
+		if (fmt_kind(e, l) != S2_TABLE)
+			return;
+		table = fmt_table_pa(e);
+	}
+}
+
+static void table_walk(pa_t table, unsigned level, uint64_t at, s2_visit_fn *fn, void *ctx)
+{
+	for (unsigned i = 0; i < ENTRIES; i++, at += s2_level_size(level)) {
+		pte_t e = pte_read(&table_slots(table)[i]);
+		struct s2_walk w = describe(e, level, at);
+
+		if (w.kind == S2_TABLE)
+			table_walk(fmt_table_pa(e), level - 1, at, fn, ctx);
+		else if (w.kind == S2_LEAF || w.kind == S2_MMIO)
+			fn(ctx, ipa(at), &w);
+	}
+}
+
+static void op_walk(const struct stage2 *s, s2_visit_fn *fn, void *ctx)
+{
+	table_walk(s->space.root, fmt_root_level(), 0, fn, ctx);
+}
+
+static void op_destroy(struct stage2 *s, struct tlbi_gather *g)
+{
+	struct op o = {.s = s, .g = g};
+
+	table_kill(&o, s->space.root, fmt_root_level(), 0);
+}
+
+#define FMT_OPS                                                                                    \
+	.root_level = fmt_root_level, .max_leaf = fmt_max_leaf, .lookup = op_lookup,               \
+	.install = op_install, .vacant = op_vacant, .unmap = op_unmap, .protect = op_protect,      \
+	.split = op_split, .walk = op_walk, .destroy = op_destroy

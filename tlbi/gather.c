@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The life of a gather. See tlbi/gather.h. */
+#include "tlbi/gather.h"
+
+#include "arch/hw.h"
+#include "lib/check.h"
+#include "lib/util.h"
+#include "mm/frames.h"
+#include "tlbi/agent.h"
+
+/* Blocks that a deferring pCPU releases on the way, so that reclaim keeps pace without a timer. */
+#define DEFER_BUDGET 1024
+
+void gather_assert_settled(const struct tlbi_gather *g)
+{
+	CHECK(g->state == GATHER_CLEAN || g->state == GATHER_COMPLETE);
+	CHECK(!g->dead.first);
+}
+
+/* The batch owes something from here on. A settled gather may begin another batch. */
+static void owe(struct tlbi_gather *g)
+{
+	CHECK(g->state != GATHER_ISSUED && spin_is_locked(&g->space->lock));
+	if (g->state == GATHER_OWED)
+		return;
+	*g = (struct tlbi_gather){.space = g->space, .state = GATHER_OWED, .start = UINT64_MAX};
+}
+
+void gather_leaf(struct tlbi_gather *g, ipa_t at, uint64_t size, unsigned level,
+		 enum gather_reduction what)
+{
+	owe(g);
+	g->start = min_u64(g->start, at.v);
+	g->end = max_u64(g->end, at.v + size);
+	g->levels |= (uint8_t)BIT(level);
+	if (what == GATHER_CHANGED)
+		g->must_sync = true;
+}
+
+void gather_frame(struct tlbi_gather *g, pa_t pa, unsigned order)
+{
+	CHECK(g->state == GATHER_OWED);
+	if (reclaim_add(&g->dead, pa, order))
+		return;
+	gather_sync(g);
+	frames_put(pa, order);
+}
+
+void gather_table(struct tlbi_gather *g, pa_t table)
+{
+	owe(g);
+	g->tables = true;
+	/* Nobody else refers to a table, so it cannot wait twice. */
+	CHECK(reclaim_add(&g->dead, table, 0));
+}
+
+void gather_issue(struct tlbi_gather *g)
+{
+	struct space *s = g->space;
+
+	if (g->state != GATHER_OWED)
+		return;
+	CHECK(spin_is_locked(&s->lock));
+	/* The entries first: who sees the new epoch and flushes must not find the old ones again.
+	 */
+	hw_barrier(HW_BARRIER_ENTRIES);
+	g->epoch = atomic_load64(&s->epoch) + 1;
+	atomic_store64_rel(&s->epoch, g->epoch);
+	g->state = GATHER_ISSUED;
+}
+
+void gather_sync(struct tlbi_gather *g)
+{
+	gather_issue(g);
+	if (g->state != GATHER_ISSUED)
+		return;
+	while (space_behind(g->space, g->epoch))
+		agents_wait(g->space->id, g->epoch);
+	reclaim_release(&g->dead);
+	g->state = GATHER_COMPLETE;
+}
+
+void gather_defer(struct tlbi_gather *g)
+{
+	gather_issue(g);
+	if (g->state != GATHER_ISSUED)
+		return;
+	if (g->must_sync) {
+		gather_sync(g);
+		return;
+	}
+	reclaim_queue(&g->dead, g->space->id, g->epoch);
+	g->state = GATHER_COMPLETE;
+	reclaim_poll(DEFER_BUDGET);
+}
