@@ -7,6 +7,7 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/svm.h"
+#include "arch/x86/traps.h"
 
 #include "lib/check.h"
 #include "stage2/stage2.h"
@@ -53,7 +54,10 @@ void hw_tlbi(const struct hw_tlbi_cmd *cmd)
 
 void hw_kick(unsigned pcpu)
 {
-	apic_kick(pcpu);
+	const struct percpu *to = percpu_of(pcpu);
+
+	if (to)
+		apic_send_ipi(to->apic_id, VEC_KICK);
 }
 
 static struct hw_mmu_caps probe(void)
