@@ -162,6 +162,9 @@ static void check_start(void)
 	gdt = at(start.gdt_base, 32);
 	is_u64(get_le64(gdt + 0x10), 0x00af9b000000ffff, "code segment");
 	is_u64(get_le64(gdt + 0x18), 0x00cf93000000ffff, "data segment");
+	ok(start.rsi >= 0x10000 && start.gdt_base >= 0x10000 && start.cr3 >= 0x10000 &&
+		   start.rsi < 0x80000 && start.gdt_base < 0x80000 && start.cr3 < 0x80000,
+	   "away from both ends of conventional memory");
 	ok(start.stack == 0 && start.rax == 0 && start.rbx == 0 && start.rdi == 0,
 	   "the other registers are zero");
 }
@@ -263,6 +266,42 @@ static void test_placement(void)
 	req.initrd = &initrd;
 	is_u64((uint64_t)load(), 0, "one byte less");
 	is_u64(get_le32(at(start.rsi + 0x218, 4)), PREF - PAGE_SIZE, "below the kernel");
+	guestmem_destroy(&mem);
+}
+
+/* What is just within the limits. */
+static void test_extremes(void)
+{
+	static const struct {
+		unsigned offset, value;
+		const char *name;
+	} changes[] = {
+		{0x206, 0x20c, "the oldest version"},  {0x200, 0x66eb, "the shortest header"},
+		{0x200, 0x7feb, "the longest header"}, {0x235, 31, "the largest minimal alignment"},
+		{0x236, 1, "no flag but 64-bit"},      {0x238, 13, "the shortest command line"},
+	};
+	static uint8_t disk[11 * MIB];
+	struct load_image initrd = {.name = "initrd.img", .data = disk, .size = sizeof(disk)};
+
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		make_kernel();
+		put_le16(kernel + changes[i].offset, (uint16_t)changes[i].value);
+		make_guest(64 * MIB);
+		ok(load() == 0, "%s (%s)", changes[i].name, err);
+		guestmem_destroy(&mem);
+	}
+	make_kernel();
+	put_le32(kernel + 0x230, 4096);
+	make_guest(64 * MIB);
+	ok(load() == 0, "the smallest alignment (%s)", err);
+	guestmem_destroy(&mem);
+
+	make_kernel();
+	put_le32(kernel + 0x22c, PREF + INIT_SIZE - 1);
+	make_guest(64 * MIB);
+	req.initrd = &initrd;
+	ok(load() == 0, "an initrd larger than the kernel (%s)", err);
+	is_u64(get_le32(at(start.rsi + 0x218, 4)), PREF - 11 * MIB, "does not reach into it");
 	guestmem_destroy(&mem);
 }
 
@@ -484,6 +523,7 @@ int main(void)
 {
 	test_load();
 	test_placement();
+	test_extremes();
 	test_refusals();
 	test_bad_companions();
 	test_other_files();

@@ -138,7 +138,7 @@ static void check_registers(uint64_t entry)
 	is_u64(start.rax, 0x2badb002, "EAX");
 	ok(start.rbx != 0 && start.rbx < 0xa0000 && start.rbx % 4 == 0,
 	   "EBX: information in low memory");
-	ok(start.cs != 0 && start.ds != 0 && start.cr3 == 0 && start.gdt_limit == 0,
+	ok(start.cs == 0x10 && start.ds == 0x18 && start.cr3 == 0 && start.gdt_limit == 0,
 	   "flat segments, no paging");
 }
 
@@ -160,13 +160,14 @@ static void test_elf(void)
 
 	make_elf();
 	make_guest(64 * MIB);
-	memset(at(END_ADDR - 8, 8), 0xff, 8);
+	memset(at(END_ADDR - 8, 9), 0xff, 9);
 	is_u64((uint64_t)load(), 0, "loads");
 	is_str(err, "", "no message");
 	check_registers(TEXT_ADDR + 0x20);
 	ok(memcmp(at(TEXT_ADDR, TEXT_SIZE), kernel + TEXT_AT, TEXT_SIZE) == 0, "text");
 	ok(memcmp(at(DATA_ADDR, DATA_SIZE), kernel + DATA_AT, DATA_SIZE) == 0, "data");
 	ok(guestmem_flat_is_zero(&mem, DATA_ADDR + DATA_SIZE, DATA_MEM - DATA_SIZE), "bss");
+	is_u64(at(END_ADDR, 1)[0], 0xff, "and no more");
 	info = at(start.rbx, 116);
 	is_u64(get_le32(info), 0x24d, "flags");
 	is_u64(get_le32(info + 4), 0x9fc00 / 1024, "mem_lower");
@@ -236,16 +237,53 @@ static void test_modules(void)
 	guestmem_destroy(&mem);
 }
 
+/* The information goes as high as it fits: 3072 bytes of conventional memory are in its last page.
+ */
+static void test_info_size(void)
+{
+	static uint8_t text[1] = {1};
+	static char cmdline[4000];
+	struct load_image mod = {.name = "m", .args = "ab", .data = text, .size = 1};
+	size_t others = 128 + 72 + sizeof("Sluice") + sizeof("tsc.flat ");
+
+	make_elf();
+	memset(cmdline, 'x', sizeof(cmdline) - 1);
+	for (unsigned mods = 0; mods < 2; mods++) {
+		for (unsigned more = 0; more < 2; more++) {
+			size_t len = 0xc00 - others - mods * (16 + sizeof("m ab")) + more;
+			const char *got;
+
+			make_guest(64 * MIB);
+			memset(cmdline, 'x', sizeof(cmdline) - 1);
+			cmdline[len] = '\0';
+			req.cmdline = cmdline;
+			req.modules = &mod;
+			req.nr_modules = mods;
+			is_u64((uint64_t)load(), 0, "a long command line");
+			is_u64(start.rbx, more ? 0x9e000 : 0x9f000, "as high as it fits");
+			got = (const char *)at(get_le32(at(start.rbx + 16, 4)), len + 10);
+			ok(strncmp(got, "tsc.flat x", 10) == 0 && strcmp(got + 9, cmdline) == 0,
+			   "and is whole");
+			guestmem_destroy(&mem);
+		}
+	}
+}
+
 static void test_raw(void)
 {
 	make_raw();
 	make_guest(64 * MIB);
-	memset(at(2 * MIB + 0x1800, MIB), 0xff, MIB - 0x1800);
+	memset(at(2 * MIB + 0x1800, MIB), 0xff, MIB - 0x1800 + 1);
 	is_u64((uint64_t)load(), 0, "raw image loads");
 	check_registers(2 * MIB + 0x900);
 	ok(memcmp(at(2 * MIB, 0x1800), kernel + 0x800, 0x1800) == 0, "its bytes");
 	ok(guestmem_flat_is_zero(&mem, 2 * MIB + 0x1800, MIB - 0x1800), "its bss");
-	is_u64(at(3 * MIB, 1)[0], 0, "and no more");
+	is_u64(at(3 * MIB, 1)[0], 0xff, "and no more");
+	guestmem_destroy(&mem);
+
+	put_le32(kernel + HEADER_AT + 24, 2 * MIB + 0x1800);
+	make_guest(64 * MIB);
+	is_u64((uint64_t)load(), 0, "a bss of no bytes");
 	guestmem_destroy(&mem);
 
 	put_le32(kernel + HEADER_AT + 20, 0);
@@ -455,6 +493,7 @@ int main(void)
 {
 	test_elf();
 	test_modules();
+	test_info_size();
 	test_raw();
 	test_variants();
 	test_bad_elf();
