@@ -146,6 +146,7 @@ void i8259_reset(struct i8259 *pic)
 	spin_lock(&pic->lock);
 	chip_power_on(&pic->s.chip[MASTER]);
 	chip_power_on(&pic->s.chip[SLAVE]);
+	pic->slave_asked = false;
 	update_intr(pic);
 	spin_unlock(&pic->lock);
 }
