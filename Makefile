@@ -53,7 +53,7 @@ generated := $(patsubst vm/x86/%.asl,build/gen/%.hex,$(wildcard vm/x86/*.asl))
 WARNINGS := -Wall -Wextra -Wconversion -Wmissing-prototypes -Werror
 COMMON   := -std=c11 $(WARNINGS) -I. -Ibuild/gen -MMD -MP
 FREESTANDING := $(COMMON) -ffreestanding -O2 -g -fno-pic -fno-stack-protector -fno-omit-frame-pointer \
-	-fno-common -ffile-prefix-map=$(CURDIR)=.
+	-fno-common -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)=.
 X86    := $(FREESTANDING) -m64 -march=x86-64 -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fcf-protection=none
 ARM64  := $(FREESTANDING) -mgeneral-regs-only
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -98,6 +98,9 @@ $(eval $(call flavour,arm64-gcc,aarch64-linux-gnu-gcc,$(ARM64)))
 $(eval $(call flavour,arm64-clang,clang,--target=aarch64-none-elf $(ARM64)))
 $(eval $(call flavour,host-gcc,gcc,$(HOST)))
 $(eval $(call flavour,host-clang,clang,$(HOST) -fsanitize=fuzzer-no-link))
+
+# Small where nothing is hot: devices, loaders and the monitor, boot.
+$(foreach d,$(VM_DIRS) boot,build/x86_64-gcc/$d/%.o build/x86_64-clang/$d/%.o): EXTRA = -Os
 
 # gcc would turn the loop of memset into a call of memset.
 build/x86_64-gcc/lib/string.o build/arm64-gcc/lib/string.o: EXTRA = -fno-tree-loop-distribute-patterns
@@ -159,6 +162,18 @@ run: iso ## boots the ISO in QEMU, this terminal is the serial line
 
 flash: iso ## writes the ISO to a stick: make flash DEV=/dev/sdX
 	@python3 tools/flash.py $(B)/sluice.iso '$(DEV)'
+
+# --- test guests: 32-bit multiboot1 kernels, one source file each --------------------------------
+
+guest_common := build/guests/tests/guests/guest.o build/guests/start.o
+guests := $(patsubst tests/guests/%.c,build/guests/%.elf,$(filter-out %/guest.c,$(wildcard tests/guests/*.c)))
+
+$(eval $(call flavour,guests,gcc,$(FREESTANDING) -m32 -march=i686 -mgeneral-regs-only -fcf-protection=none))
+build/guests/start.o: tests/guests/start.asm Makefile | setup
+	@mkdir -p $(@D)
+	$(call say,NASM,$@)nasm -f elf32 -Wall -Werror -MD $(@:.o=.d) -MP -o $@ $<
+build/guests/%.elf: build/guests/tests/guests/%.o $(guest_common) tests/guests/guest.ld
+	$(call say,LD,$@)ld -m elf_i386 -nostdlib --build-id=none -z noexecstack -T tests/guests/guest.ld -o $@ $(filter %.o,$^)
 
 # --- unit tests and fuzzers ---------------------------------------------------------------------
 
