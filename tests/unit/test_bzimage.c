@@ -276,9 +276,12 @@ static void test_extremes(void)
 		unsigned offset, value;
 		const char *name;
 	} changes[] = {
-		{0x206, 0x20c, "the oldest version"},  {0x200, 0x66eb, "the shortest header"},
-		{0x200, 0x7feb, "the longest header"}, {0x235, 31, "the largest minimal alignment"},
-		{0x236, 1, "no flag but 64-bit"},      {0x238, 13, "the shortest command line"},
+		{0x206, 0x20c, "the oldest version"},
+		{0x200, 0x66eb, "the shortest header"},
+		{0x200, 0x7feb, "the longest header"},
+		{0x235, 0x3f1f, "the largest minimal alignment"},
+		{0x236, 1, "no flag but 64-bit"},
+		{0x238, 13, "the shortest command line"},
 	};
 	static uint8_t disk[11 * MIB];
 	struct load_image initrd = {.name = "initrd.img", .data = disk, .size = sizeof(disk)};
@@ -355,19 +358,21 @@ static void test_refusals(void)
 	refused(-EINVAL, "vmlinuz: its setup header has an impossible alignment");
 	kernel[0x235] = 64;
 	refused(-EINVAL, "vmlinuz: its setup header has an impossible alignment");
-	refused_in(8 * MIB, -ENOMEM,
-		   "vmlinuz: needs 11 MiB in one piece below 4 GiB, the guest has 7 MiB");
+	refused_in(
+		8 * MIB, -ENOMEM,
+		"vmlinuz: needs 11 MiB in one piece between 1 MiB and 4 GiB, the guest has 8 MiB");
 	put_le32(kernel + 0x260, 0xffffffff);
-	refused(-ENOMEM, "vmlinuz: needs 4096 MiB in one piece below 4 GiB, the guest has 63 MiB");
+	refused(-ENOMEM, "vmlinuz: needs 4096 MiB in one piece between 1 MiB and 4 GiB, the guest "
+			 "has 64 MiB");
 	kernel[0x234] = 0;
 	refused_in(
 		16 * MIB, -ENOMEM,
 		"vmlinuz: needs 11 MiB at 0x1000000, below 4 GiB, and cannot be moved; the guest "
-		"has 15 MiB");
+		"has 16 MiB");
 	kernel[0x234] = 0;
 	put_le64(kernel + 0x258, UINT64_MAX - 5);
 	refused(-ENOMEM, "vmlinuz: needs 11 MiB at 0xfffffffffffffffa, below 4 GiB, and cannot be "
-			 "moved; the guest has 63 MiB");
+			 "moved; the guest has 64 MiB");
 	put_le32(kernel + 0x238, 12);
 	refused(-E2BIG, "vmlinuz: the command line has 13 characters, this kernel takes 12");
 }
@@ -394,7 +399,7 @@ static void test_bad_companions(void)
 	extra.size = 40 * MIB; /* never read: it does not fit */
 	is_u64((uint64_t)-load(), ENOMEM, "an initrd that does not fit");
 	is_str(err,
-	       "extra: needs 40 MiB beside the kernel and below 2048 MiB, the guest has 63 MiB",
+	       "extra: needs 40 MiB beside the kernel and below 2048 MiB, the guest has 64 MiB",
 	       "message");
 
 	req.initrd = NULL;

@@ -225,7 +225,7 @@ static void test_modules(void)
 	req.modules = mods;
 	req.nr_modules = 1;
 	is_u64((uint64_t)-load(), ENOMEM, "a module that does not fit");
-	is_str(err, "env: needs 2 MiB beside the kernel and below 4 GiB, the guest has 17 MiB",
+	is_str(err, "env: needs 2 MiB beside the kernel and below 4 GiB, the guest has 18 MiB",
 	       "message");
 	req.nr_modules = LOAD_MODULES_MAX + 1;
 	is_u64((uint64_t)-load(), E2BIG, "too many modules");
@@ -404,10 +404,10 @@ static void test_bad_elf(void)
 	refused(-EINVAL, "segment 1 overlaps another one");
 	put_le32(phdr(1) + 12, 0x9f000);
 	refused(-ENOMEM,
-		"segment 1 does not fit: it is 12289 KiB at 0x9f000, the guest has 63 MiB");
+		"segment 1 does not fit: it is 12289 KiB at 0x9f000, the guest has 64 MiB");
 	put_le32(phdr(1) + 12, (uint32_t)(64 * MIB - DATA_MEM + 1));
 	refused(-ENOMEM,
-		"segment 1 does not fit: it is 12289 KiB at 0x3400001, the guest has 63 MiB");
+		"segment 1 does not fit: it is 12289 KiB at 0x3400001, the guest has 64 MiB");
 	put_le32(kernel + 24, TEXT_ADDR + TEXT_SIZE);
 	refused(-EINVAL, "its entry point 0x401234 is in none of its segments");
 	put_le16(kernel + 44, 40);
@@ -440,7 +440,7 @@ static void test_bad_raw(void)
 	refused_raw(28, 3 * MIB, -EINVAL, "its entry point 0x300000 is outside of it");
 	refused_raw(28, 2 * MIB - 1, -EINVAL, "its entry point 0x1fffff is outside of it");
 	refused_raw(24, 0xf0000000, -ENOMEM,
-		    "does not fit: it is 3838 MiB at 0x200000, the guest has 63 MiB");
+		    "does not fit: it is 3838 MiB at 0x200000, the guest has 64 MiB");
 	make_raw();
 	put_le32(kernel + HEADER_AT + 12, 0xfffff800);
 	put_le32(kernel + HEADER_AT + 16, 0xfffff000);

@@ -161,8 +161,8 @@ static int parse_header(struct loader *l, struct bzimage *b)
 static int place_kernel(struct loader *l, struct bzimage *b)
 {
 	const struct load_image *k = &l->req->kernel;
-	unsigned long long needs = load_mib_up(b->init_size);
-	unsigned long long has = load_mib_down(place_ram_bytes(&l->place));
+	unsigned long long needs = load_mib(b->init_size);
+	unsigned long long has = load_ram_mib(l);
 	uint64_t align = b->alignment;
 
 	b->load = b->pref_address;
@@ -184,8 +184,9 @@ static int place_kernel(struct loader *l, struct bzimage *b)
 		}
 	}
 	return load_fail(l, k, -ENOMEM,
-			 "needs %llu MiB in one piece below 4 GiB, the guest has %llu MiB", needs,
-			 has);
+			 "needs %llu MiB in one piece between 1 MiB and 4 GiB, the guest has "
+			 "%llu MiB",
+			 needs, has);
 }
 
 static int place_initrd(struct loader *l, struct bzimage *b)
@@ -201,9 +202,8 @@ static int place_initrd(struct loader *l, struct bzimage *b)
 		return load_fail(l, rd, -ENOMEM,
 				 "needs %llu MiB beside the kernel and below %llu MiB, the guest "
 				 "has %llu MiB",
-				 (unsigned long long)load_mib_up(rd->size),
-				 (unsigned long long)load_mib_down(limit),
-				 (unsigned long long)load_mib_down(place_ram_bytes(&l->place)));
+				 load_mib(rd->size), (unsigned long long)(limit / MIB),
+				 load_ram_mib(l));
 	return load_write(l, b->initrd, rd->data, rd->size);
 }
 

@@ -124,8 +124,7 @@ static int load_segment(struct loader *l, unsigned i, const struct segment *s)
 				 "segment %u does not fit: it is %llu KiB at %#llx, the guest has "
 				 "%llu MiB",
 				 i, (unsigned long long)(s->memsz / KIB + 1),
-				 (unsigned long long)s->paddr,
-				 (unsigned long long)load_mib_down(place_ram_bytes(&l->place)));
+				 (unsigned long long)s->paddr, load_ram_mib(l));
 	err = load_write(l, s->paddr, (const uint8_t *)k->data + s->offset, s->filesz);
 	if (err == 0)
 		err = load_zero(l, s->paddr + s->filesz, s->memsz - s->filesz);

@@ -70,14 +70,16 @@ int load_zero(struct loader *l, uint64_t gpa, uint64_t n)
 	return 0;
 }
 
-uint64_t load_mib_up(uint64_t bytes)
+unsigned long long load_mib(uint64_t bytes)
 {
 	return bytes / MIB + (bytes % MIB != 0);
 }
 
-uint64_t load_mib_down(uint64_t bytes)
+/* Rounded up, the map gives back what the guests file says: only the hole below 1 MiB is missing.
+ */
+unsigned long long load_ram_mib(const struct loader *l)
 {
-	return bytes / MIB;
+	return load_mib(place_ram_bytes(&l->place));
 }
 
 static bool has_multiboot2_header(const uint8_t *data, size_t size)

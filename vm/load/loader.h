@@ -34,9 +34,9 @@ load_fail(struct loader *l, const struct load_image *image, int code, const char
 int load_write(struct loader *l, uint64_t gpa, const void *src, uint64_t n);
 int load_zero(struct loader *l, uint64_t gpa, uint64_t n);
 
-/* `bytes` in MiB for messages: rounded up for what is needed, down for what is there. */
-uint64_t load_mib_up(uint64_t bytes);
-uint64_t load_mib_down(uint64_t bytes);
+/* For messages: `bytes` in MiB, rounded up; the memory of the guest in MiB. */
+unsigned long long load_mib(uint64_t bytes);
+unsigned long long load_ram_mib(const struct loader *l);
 
 /* bzimage.c: Linux on x86, entered in 64-bit mode. */
 bool bzimage_identify(const uint8_t *data, size_t size);

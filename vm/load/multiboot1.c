@@ -128,9 +128,8 @@ static int load_raw(struct loader *l, struct multiboot *mb)
 	if (place_take(&l->place, load_addr, mb->end - load_addr) != 0)
 		return load_fail(l, k, -ENOMEM,
 				 "does not fit: it is %llu MiB at %#llx, the guest has %llu MiB",
-				 (unsigned long long)load_mib_up(mb->end - load_addr),
-				 (unsigned long long)load_addr,
-				 (unsigned long long)load_mib_down(place_ram_bytes(&l->place)));
+				 load_mib(mb->end - load_addr), (unsigned long long)load_addr,
+				 load_ram_mib(l));
 	err = load_write(l, load_addr, (const uint8_t *)k->data + at, size);
 	if (err == 0)
 		err = load_zero(l, load_addr + size, mb->end - load_addr - size);
@@ -151,8 +150,7 @@ static int load_modules(struct loader *l, struct multiboot *mb)
 				l, m, -ENOMEM,
 				"needs %llu MiB beside the kernel and below 4 GiB, the guest "
 				"has %llu MiB",
-				(unsigned long long)load_mib_up(room),
-				(unsigned long long)load_mib_down(place_ram_bytes(&l->place)));
+				load_mib(room), load_ram_mib(l));
 		err = load_write(l, mb->mod_base[i], m->data, m->size);
 		if (err != 0)
 			return err;
