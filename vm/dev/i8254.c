@@ -51,6 +51,11 @@ static int64_t tick_now(const struct i8254 *pit)
 	return ns_to_tick(vtimer_now(&pit->timer));
 }
 
+static int64_t max_i64(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 static bool is_periodic(const struct i8254_channel_state *ch)
 {
 	return ch->mode == 2 || ch->mode == 3;
@@ -300,7 +305,7 @@ static void write_count(struct i8254_channel_state *ch, uint16_t raw, int64_t no
 		ch->pending = true;
 		ch->switch_at = INT64_MAX;
 	} else if (is_periodic(ch) && ch->period != 0) {
-		ch->switch_at = ch->pending ? ch->switch_at : switch_tick(ch, now);
+		ch->switch_at = switch_tick(ch, now);
 		ch->pending = true;
 	} else {
 		/* Loaded by the next clock whatever the gate says; the gate lets it count. */
@@ -358,14 +363,15 @@ static void set_gate(struct i8254_channel_state *ch, bool gate, int64_t now)
 			ch->triggered = true;
 		}
 	} else if (!gate) {
-		ch->held = ch->counting ? now - ch->start : ch->held;
+		if (ch->counting)
+			ch->held = now > ch->start ? now - ch->start : 0;
 		ch->counting = false;
 		ch->switch_at = INT64_MAX;
 	} else if (ch->period != 0) {
 		if (is_periodic(ch))
 			load_counter(ch, now + 1);
 		else
-			ch->start = now - ch->held;
+			ch->start = max_i64(ch->start, now - ch->held); /* not before its load */
 		ch->counting = true;
 	}
 	ch->gate = gate;

@@ -2,10 +2,8 @@
 /*
  * A device's one-shot timer in its VM's time. Stopping the VM's clock stops it.
  *
- * The device's lock guards it, so it can be late but never lost: its function must look at the
- * device anew and find that nothing is due when it was called for a deadline that has since been
- * moved. That is also why setting it to VCLOCK_NEVER leaves the host timer alone: a cancel would
- * wait for a function that waits for our lock.
+ * The device's lock guards it. Its function takes that lock, so when it is called the deadline may
+ * just have been moved: it must look at the device anew and may find that nothing is due.
  */
 #ifndef SLUICE_VM_DEV_VTIMER_H
 #define SLUICE_VM_DEV_VTIMER_H
@@ -36,20 +34,21 @@ static inline uint64_t vtimer_now(const struct vtimer *t)
 /* Waits again for what it waited for, after the clock was started. Device lock held. */
 static inline void vtimer_resume(struct vtimer *t)
 {
-	uint64_t host = vclock_to_host(t->clock, t->deadline);
-
-	if (host != VCLOCK_NEVER)
-		timer_arm(&t->timer, host);
+	timer_arm(&t->timer, vclock_to_host(t->clock, t->deadline));
 }
 
-/* Device lock held. While the clock stands the deadline is only noted. */
+/* Moves or, with VCLOCK_NEVER, cancels it. While the clock stands the deadline is only noted.
+ * Device lock held. */
 static inline void vtimer_set(struct vtimer *t, uint64_t vm_ns)
 {
+	if (t->deadline == VCLOCK_NEVER && vm_ns == VCLOCK_NEVER)
+		return;
 	t->deadline = vm_ns;
 	vtimer_resume(t);
 }
 
-/* Before the object goes away, or when the clock was stopped. Device lock NOT held. */
+/* The clock was stopped, or the object is about to go away: after the return the function is not
+ * running and will not be called. Device lock NOT held. */
 static inline void vtimer_pause(struct vtimer *t)
 {
 	timer_cancel_sync(&t->timer);
