@@ -173,7 +173,7 @@ static int place_kernel(struct loader *l, struct bzimage *b)
 		return 0;
 	if (!b->relocatable)
 		return load_fail(l, k, -ENOMEM,
-				 "needs %llu MiB at %#llx, below 4 GiB, and cannot be moved; the "
+				 "needs %llu MiB at 0x%llx, below 4 GiB, and cannot be moved; the "
 				 "guest has %llu MiB",
 				 needs, (unsigned long long)b->pref_address, has);
 	for (; align >= b->min_alignment; align /= 2) {
@@ -337,7 +337,7 @@ int bzimage_load(struct loader *l, struct vcpu_start *out)
 		return load_fail(l, &l->req->kernel, -EINVAL,
 				 "is a Linux kernel, which takes an initrd and no modules");
 	if (place_take(&l->place, LOW_BASE, LOW_SIZE) != 0)
-		return load_fail(l, NULL, -ENOMEM, "the guest has no RAM at %#llx", LOW_BASE);
+		return load_fail(l, NULL, -ENOMEM, "the guest has no RAM at 0x%llx", LOW_BASE);
 	err = place_kernel(l, &b);
 	if (err == 0)
 		err = place_initrd(l, &b);

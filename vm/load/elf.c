@@ -121,7 +121,7 @@ static int load_segment(struct loader *l, unsigned i, const struct segment *s)
 		return load_fail(l, k, -EINVAL, "segment %u overlaps another one", i);
 	if (err != 0)
 		return load_fail(l, k, -ENOMEM,
-				 "segment %u does not fit: it is %llu KiB at %#llx, the guest has "
+				 "segment %u does not fit: it is %llu KiB at 0x%llx, the guest has "
 				 "%llu MiB",
 				 i, (unsigned long long)(s->memsz / KIB + 1),
 				 (unsigned long long)s->paddr, load_ram_mib(l));
@@ -179,7 +179,7 @@ int elf_load32(struct loader *l, uint64_t *entry, uint64_t *end)
 	if (loaded == 0)
 		return load_fail(l, k, -EINVAL, "has no segment to load");
 	if (!found)
-		return load_fail(l, k, -EINVAL, "its entry point %#llx is in none of its segments",
+		return load_fail(l, k, -EINVAL, "its entry point 0x%llx is in none of its segments",
 				 (unsigned long long)e_entry);
 	return 0;
 }

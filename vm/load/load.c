@@ -56,7 +56,7 @@ int load_write(struct loader *l, uint64_t gpa, const void *src, uint64_t n)
 {
 	if (guestmem_write(l->gm, ipa(gpa), src, (size_t)n) != 0)
 		return load_fail(l, NULL, -EFAULT,
-				 "no guest memory at %#llx, where the memory map has RAM",
+				 "no guest memory at 0x%llx, where the memory map has RAM",
 				 (unsigned long long)gpa);
 	return 0;
 }
@@ -65,7 +65,7 @@ int load_zero(struct loader *l, uint64_t gpa, uint64_t n)
 {
 	if (guestmem_zero(l->gm, ipa(gpa), n) != 0)
 		return load_fail(l, NULL, -EFAULT,
-				 "no guest memory at %#llx, where the memory map has RAM",
+				 "no guest memory at 0x%llx, where the memory map has RAM",
 				 (unsigned long long)gpa);
 	return 0;
 }

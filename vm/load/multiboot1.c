@@ -85,7 +85,7 @@ static int check_flags(struct loader *l, const struct multiboot *mb)
 		return load_fail(l, k, -EOPNOTSUPP,
 				 "its multiboot header asks for a video mode, there is no display");
 	return load_fail(l, k, -EOPNOTSUPP,
-			 "its multiboot header asks for features that are not known (flags %#x)",
+			 "its multiboot header asks for features that are not known (flags 0x%x)",
 			 unknown);
 }
 
@@ -123,11 +123,11 @@ static int load_raw(struct loader *l, struct multiboot *mb)
 	if (mb->end > LOAD_4G)
 		return load_fail(l, k, -EINVAL, "its multiboot header reaches above 4 GiB");
 	if (mb->entry < load_addr || mb->entry >= mb->end)
-		return load_fail(l, k, -EINVAL, "its entry point %#llx is outside of it",
+		return load_fail(l, k, -EINVAL, "its entry point 0x%llx is outside of it",
 				 (unsigned long long)mb->entry);
 	if (place_take(&l->place, load_addr, mb->end - load_addr) != 0)
 		return load_fail(l, k, -ENOMEM,
-				 "does not fit: it is %llu MiB at %#llx, the guest has %llu MiB",
+				 "does not fit: it is %llu MiB at 0x%llx, the guest has %llu MiB",
 				 load_mib(mb->end - load_addr), (unsigned long long)load_addr,
 				 load_ram_mib(l));
 	err = load_write(l, load_addr, (const uint8_t *)k->data + at, size);
