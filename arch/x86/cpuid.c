@@ -315,7 +315,7 @@ static struct cpuid leaf_extended(const struct vcpu_arch *a, uint32_t leaf)
 		return (struct cpuid){.edx = cpuid_checked(leaf, 0).edx & (uint32_t)F87_EDX};
 	case 0x80000008u:
 		r = host.x8;
-		r.eax = (r.eax & 0xff00u) | guest_phys_bits();
+		r.eax = 48u << 8 | guest_phys_bits(); /* four-level paging: LA57 is not offered */
 		r.ebx &= (uint32_t)F88_EBX;
 		r.ecx = nr - 1;
 		r.edx = 0;
