@@ -109,6 +109,16 @@ static const char *tag_string(struct boot_info *out, const struct tag *t, size_t
 
 /* ---- memory map ---- */
 
+static bool known_mem(const struct boot_info *out, uint64_t base, uint64_t size,
+		      enum boot_mem_type type)
+{
+	for (size_t i = 0; i < out->nr_mem; i++)
+		if (out->mem[i].type == type && out->mem[i].range.base.v == base &&
+		    out->mem[i].range.size == size)
+			return true;
+	return false;
+}
+
 /* Adds a range, joined to the one before when they touch: firmware likes to split. */
 static int add_mem(struct boot_info *out, uint64_t base, uint64_t size, enum boot_mem_type type)
 {
@@ -119,6 +129,8 @@ static int add_mem(struct boot_info *out, uint64_t base, uint64_t size, enum boo
 		size = UINT64_MAX - base;
 		type = BOOT_MEM_RESERVED;
 	}
+	if (known_mem(out, base, size, type)) /* the two maps say much the same */
+		return 0;
 	if (size == 0)
 		return 0;
 	if (last && last->type == type && last->range.base.v + last->range.size == base) {

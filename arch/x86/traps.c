@@ -107,6 +107,26 @@ static void describe_error(const struct trap_frame *f, char *buf, size_t size)
 		buf[0] = '\0';
 }
 
+/* A fault just below a stack is an overflow of it. */
+static void report_overflow(uint64_t addr)
+{
+	for (unsigned i = 0; percpu_of(i); i++) {
+		const struct percpu_stacks *s = percpu_of(i)->stacks;
+		const struct {
+			const uint8_t *guard;
+			const char *name;
+		} list[] = {{s->guard_main, "main"},
+			    {s->guard_nmi, "NMI"},
+			    {s->guard_df, "double-fault"},
+			    {s->guard_mc, "machine-check"}};
+
+		for (size_t k = 0; k < ARRAY_SIZE(list); k++)
+			if (addr - (uint64_t)(uintptr_t)list[k].guard < PAGE_SIZE)
+				report("*** the %s stack of cpu %u has overflowed", list[k].name,
+				       i);
+	}
+}
+
 static void report_registers(const struct trap_frame *f)
 {
 	report("rip %04lx:%016lx  rsp %04lx:%016lx  rflags %08lx", f->cs, f->rip, f->ss, f->rsp,
@@ -152,6 +172,8 @@ static _Noreturn void die(const struct trap_frame *f)
 		machine_halt();
 	describe_error(f, error, sizeof(error));
 	report("*** %s%s%s", name ? name : "reserved exception", error[0] ? ": " : "", error);
+	if (f->vector == VEC_PF || f->vector == VEC_DF)
+		report_overflow(read_cr2());
 	report_registers(f);
 	if (f->vector == VEC_MC)
 		report_machine_check();
