@@ -15,9 +15,9 @@ struct out {
 	size_t len; /* of the whole text, cut or not */
 };
 
-/* One conversion: %[-0][width][.precision][length]conv */
+/* One conversion: %[-0#][width][.precision][length]conv */
 struct spec {
-	bool left, zero;
+	bool left, zero, prefix;
 	int width;
 	int precision; /* -1: none given */
 	int length;    /* bytes of the integer argument */
@@ -122,7 +122,10 @@ static void put_unsigned(struct out *o, const struct spec *s, uint64_t v)
 		v = (uint8_t)v;
 	else if (s->length == 2)
 		v = (uint16_t)v;
-	put_number(o, s, v, "");
+	if (!s->prefix || v == 0)
+		put_number(o, s, v, "");
+	else
+		put_number(o, s, v, s->conv == 'x' ? "0x" : s->conv == 'X' ? "0X" : "");
 }
 
 static void put_string(struct out *o, const struct spec *s, const char *text)
@@ -146,8 +149,8 @@ int vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 			put(&o, *fmt++);
 			continue;
 		}
-		for (fmt++; *fmt == '-' || *fmt == '0'; fmt++)
-			*(*fmt == '-' ? &s.left : &s.zero) = true;
+		for (fmt++; *fmt == '-' || *fmt == '0' || *fmt == '#'; fmt++)
+			*(*fmt == '-' ? &s.left : *fmt == '0' ? &s.zero : &s.prefix) = true;
 		if (*fmt == '*') {
 			fmt++;
 			s.width = va_arg(ap, int);

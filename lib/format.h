@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Formatted output into a buffer. A subset of ISO C: flags `-` and `0`, width (also *), precision
- * (for %s and integers), length hh h l ll z j t, conversions d i u x X c s p %. Returns the length
- * the whole text would have; the buffer is always terminated when size > 0.
+ * Formatted output into a buffer. A subset of ISO C: flags `-`, `0` and `#` (for x), width (also
+ * *), precision (for %s and integers), length hh h l ll z j t, conversions d i u x X c s p %.
+ * Returns the length the whole text would have; the buffer is always terminated when size > 0.
  */
 #ifndef SLUICE_LIB_FORMAT_H
 #define SLUICE_LIB_FORMAT_H
