@@ -139,6 +139,24 @@ static void test_line_ends(void)
 	ok(count == 0 && result == 0, "empty lines");
 }
 
+/* Every byte as the second of a name. */
+static void test_name_characters(void)
+{
+	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				   "-_. \t";
+	char text[] = "[guest a?]\nkernel = k\n";
+	unsigned wrong = 0;
+
+	for (int c = 0; c < 256; c++) {
+		bool want = c != 0 && strchr(good, c) != NULL;
+
+		text[8] = (char)c;
+		parse_bytes(text, strlen("[guest a?]\nkernel = k\n"));
+		wrong += (count == 1) != want || (result == 0) != want;
+	}
+	is_u64(wrong, 0, "exactly letters, digits, '-', '_' and '.' make a name");
+}
+
 /* One wrong section between two right ones; the message must be exactly this one. */
 static void refused(const char *section, unsigned line, const char *want)
 {
@@ -316,6 +334,9 @@ static void test_boundaries(void)
 	parse_bytes(text, 800);
 	is_u64(reports, CONF_REPORTS_MAX + 1, "a flood of mistakes is cut off");
 	is_str(last_msg, "g.conf:33: further problems are not listed", "and says so");
+	parse_bytes(text, CONF_REPORTS_MAX * 2);
+	is_u64(reports, CONF_REPORTS_MAX, "as many as are listed");
+	ok(strstr(last_msg, "is not understood") != NULL, "are listed, to the last");
 }
 
 /* Any cut of a good file is parsed without a stray read, and never yields a guest without a kernel.
@@ -341,6 +362,7 @@ int main(void)
 	test_all_keys();
 	test_quotes();
 	test_line_ends();
+	test_name_characters();
 	test_mistakes();
 	test_numbers();
 	test_sizes();
