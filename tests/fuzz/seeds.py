@@ -129,10 +129,37 @@ def multiboot2_seeds():
     yield multiboot2_info(tag(1, b"no end"), tag(3, b"short"), tag(6, b""), tag(17, b""))
 
 
+def vcpu(code, mode=2, cr0=1, cr4=0x20, efer=0x500, cs=0x29b, tables=(), **gpr):
+    """struct fuzz_input of fuzz_decode.c: flat segments, RAM in the first 64 KiB."""
+    names = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi")
+    state = struct.pack("<B15s6B2x", mode + 3 * 15, code, 0, gpr.get("io", 0), len(code), 8, 0, 0)
+    state += struct.pack("<16Q", *(gpr.get(name, 0x2000) for name in names), *range(8))
+    state += struct.pack("<7QI", 0x1000, 2, cr0, 0, cr4, efer, 0, 0)
+    for segment in range(6):
+        state += struct.pack("<2IH2x", 0, 0xffffffff, cs if segment == 1 else 0x493)
+    return state + bytes(4) + struct.pack("<64Q", *tables, *[0] * (64 - len(tables)))
+
+
+def decode_seeds():
+    device = 0xfee00000
+    protected = {"mode": 1, "efer": 0, "cs": 0x49b}
+    for code in ("8b03", "8903", "f00103", "668703", "0fb603", "4863c3", "0fab03", "f00fb10b", "c7030a000000",
+                 "f348a5", "f3a6", "f2ae", "f3ab", "ad", "ff33", "8f03", "0f38f003", "a10000e0fe00000000"):
+        code = bytes.fromhex(code)
+        yield vcpu(code, rbx=device, rdi=device, rcx=3)
+        yield vcpu(code, rbx=0xffff, rsi=0xfffc, rcx=300, **protected)
+        # one table page that points to itself, writable and for users
+        yield vcpu(code, cr0=0x80010001, tables=[7] * 64, rbx=8)
+        yield vcpu(code, cr0=0x80010001, cr4=0, tables=[0x700000007] * 64, **protected)
+    for code in ("6c", "f36e"):
+        yield vcpu(bytes.fromhex(code), io=1, rcx=9)
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit("usage: seeds.py DIR")
-    corpora = {"fuzz_conf": conf_seeds, "fuzz_load": load_seeds, "fuzz_multiboot2": multiboot2_seeds}
+    corpora = {"fuzz_conf": conf_seeds, "fuzz_load": load_seeds, "fuzz_multiboot2": multiboot2_seeds,
+               "fuzz_decode": decode_seeds}
     for name, seeds in corpora.items():
         where = pathlib.Path(sys.argv[1]) / name
         where.mkdir(parents=True, exist_ok=True)
