@@ -71,17 +71,41 @@ static bool range_ok(const struct stage2 *s, ipa_t at, uint64_t size)
 	       range_fits(at.v, size, stage2_limit(s));
 }
 
+/* Entries of `level` that the range touches: below each hangs at most one table. */
+static uint64_t touched(ipa_t at, uint64_t size, unsigned level)
+{
+	uint64_t span = s2_level_size(level);
+
+	return (at.v + size - 1) / span - at.v / span + 1;
+}
+
 uint64_t stage2_worst_tables(const struct stage2 *s, ipa_t base, uint64_t size)
 {
 	uint64_t tables = 0;
 
 	if (size == 0)
 		return 0;
-	/* Below each entry of level 1 and up that the range touches hangs at most one table. */
-	for (unsigned level = 1; level <= s->fmt->root_level(); level++) {
-		uint64_t span = s2_level_size(level);
+	for (unsigned level = 1; level <= s->fmt->root_level(); level++)
+		tables += touched(base, size, level);
+	return tables;
+}
 
-		tables += (base.v + size - 1) / span - base.v / span + 1;
+uint64_t stage2_map_tables(const struct stage2 *s, ipa_t at, uint64_t size, pa_t pa)
+{
+	uint64_t tables = 0;
+
+	if (size == 0)
+		return 0;
+	for (unsigned level = 1; level <= s->fmt->root_level(); level++) {
+		uint64_t span = s2_level_size(level), cut;
+
+		/* Where leaves of the level fit, tables hang only below the entries that the ends
+		 * cut. */
+		cut = (uint64_t)!is_aligned(at.v, span) + !is_aligned(at.v + size, span);
+		if (level <= s->fmt->max_leaf() && is_aligned(at.v ^ pa.v, span))
+			tables += min_u64(cut, touched(at, size, level));
+		else
+			tables += touched(at, size, level);
 	}
 	return tables;
 }
@@ -186,7 +210,7 @@ int stage2_map(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size,
 	CHECK(l.space == &s->space && g->space == &s->space);
 	if (!range_ok(s, at, size) || !is_aligned(pa.v, PAGE_SIZE) || pa.v + size < pa.v)
 		return -EINVAL;
-	if (!pool_holds(pool, stage2_worst_tables(s, at, size)))
+	if (!pool_holds(pool, stage2_map_tables(s, at, size, pa)))
 		return -ENOMEM;
 	if (!s->fmt->vacant(s, at.v, at.v + size))
 		return -EEXIST;

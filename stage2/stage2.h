@@ -95,8 +95,11 @@ uint64_t stage2_limit(const struct stage2 *s);
 /* The largest leaf this machine and format have. */
 unsigned stage2_max_leaf(const struct stage2 *s);
 
-/* Tables that [base, base + size) needs at worst, all levels, without the root. */
+/* Tables that [base, base + size) needs in 4K leaves, all levels, without the root. */
 uint64_t stage2_worst_tables(const struct stage2 *s, ipa_t base, uint64_t size);
+
+/* Tables that stage2_map may take from its pool. */
+uint64_t stage2_map_tables(const struct stage2 *s, ipa_t at, uint64_t size, pa_t pa);
 
 /* Translates for a report or an access. In a reader section or under the lock. */
 struct s2_walk stage2_lookup(const struct stage2 *s, ipa_t at);

@@ -19,10 +19,9 @@ struct hw_mmu_caps host_caps = {
 	.accessed_dirty = true,
 };
 const struct stage2_format *host_format;
-unsigned host_cpu;
+_Thread_local unsigned host_cpu;
 unsigned host_kicks[MAX_PCPUS];
-unsigned host_tlbis[HW_TLBI_ALL_TAGS + 1];
-struct hw_tlbi_cmd host_last_tlbi;
+void (*host_on_tlbi)(const struct hw_tlbi_cmd *cmd);
 void (*host_on_relax)(void);
 void (*host_on_atomic)(const void *p, bool write);
 
@@ -36,6 +35,11 @@ static char *arena(void)
 		CHECK(base != MAP_FAILED);
 	}
 	return base;
+}
+
+void host_discard(void)
+{
+	CHECK(madvise(arena(), HOST_MEMORY, MADV_DONTNEED) == 0);
 }
 
 unsigned hw_cpu(void)
@@ -73,8 +77,8 @@ void hw_barrier(enum hw_barrier kind)
 
 void hw_tlbi(const struct hw_tlbi_cmd *cmd)
 {
-	host_tlbis[cmd->op]++;
-	host_last_tlbi = *cmd;
+	if (host_on_tlbi)
+		host_on_tlbi(cmd);
 }
 
 void hw_kick(unsigned pcpu)

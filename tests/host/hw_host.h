@@ -5,16 +5,19 @@
 
 #include "arch/hw.h"
 
-#define HOST_MEMORY (64ULL << 30) /* machine addresses below this exist; touched pages only cost   \
-				   */
+#define HOST_MEMORY                                                                                \
+	(64ULL << 30) /* machine addresses below this exist; touched pages only cost               \
+		       */
 
-extern struct hw_mmu_caps host_caps;		  /* what hw_mmu_caps() returns */
-extern const struct stage2_format *host_format;	  /* what hw_stage2_format() returns */
-extern unsigned host_cpu;			  /* what hw_cpu() returns */
-extern unsigned host_kicks[MAX_PCPUS];		  /* kicks received */
-extern unsigned host_tlbis[HW_TLBI_ALL_TAGS + 1]; /* commands by operation */
-extern struct hw_tlbi_cmd host_last_tlbi;
+extern struct hw_mmu_caps host_caps;			    /* what hw_mmu_caps() returns */
+extern const struct stage2_format *host_format;		    /* what hw_stage2_format() returns */
+extern _Thread_local unsigned host_cpu;			    /* what hw_cpu() returns */
+extern unsigned host_kicks[MAX_PCPUS];			    /* kicks received */
+extern void (*host_on_tlbi)(const struct hw_tlbi_cmd *cmd); /* carries commands out, or NULL */
 extern void (*host_on_relax)(void);			  /* called while somebody spins, or NULL */
 extern void (*host_on_atomic)(const void *p, bool write); /* called before each shared access */
+
+/* Gives the memory behind the arena back to the operating system; all of it is zero then. */
+void host_discard(void);
 
 #endif
