@@ -28,8 +28,9 @@
 
 #define TX_SIZE	 32768u /* holds the whole log and a guest's ring without waiting */
 #define TX_GUEST 512u
-#define LIVE_MAX 1024u /* output an attached guest may have under way: what Ctrl-C cannot recall   \
-			*/
+#define LIVE_MAX                                                                                   \
+	1024u /* output an attached guest may have under way: what Ctrl-C cannot recall            \
+	       */
 #define INPUT_SIZE     1024u /* keys that wait for a guest */
 #define INPUT_ROUND    256u  /* bytes of input taken in one round of the main loop */
 #define STALL_NS       1000000000ull
@@ -157,12 +158,15 @@ static void put_string(const char *s)
 	console_put(s, strlen(s));
 }
 
-/* The guest's output goes out as it is, up to `limit` bytes under way. */
+/* The guest's output goes out as it is, with at most `limit` bytes under way: until it is all out
+ * or the UART is full, so that in either case somebody calls again when there is more to do. */
 static void pump(struct guest_console *gc, uint32_t limit)
 {
-	while (ring_fill(&gc->out) > 0 && ring_fill(&con.tx) < limit)
-		tx_byte(ring_get(&gc->out));
-	drain();
+	while (ring_fill(&gc->out) > 0 && ring_fill(&con.tx) < limit) {
+		while (ring_fill(&gc->out) > 0 && ring_fill(&con.tx) < limit)
+			tx_byte(ring_get(&gc->out));
+		drain();
+	}
 }
 
 static void pump_all(struct guest_console *gc)
@@ -327,14 +331,32 @@ static void notify_drained(struct vm *vm)
 		board_console_drained(vm);
 }
 
+/* The attached guest, if any, has the line no more; nobody is in front yet. */
+static void let_go(bool hint)
+{
+	struct vm *vm = con.attached;
+	char text[96];
+
+	if (!vm)
+		return;
+	console_lock();
+	new_line_unless_fresh();
+	if (hint) {
+		snprintf(text, sizeof(text), "[sluice: detached from %s]\n", vm->conf.name);
+		put_string(text);
+	}
+	con.attached = NULL;
+	console_unlock();
+	notify_drained(vm);
+}
+
 void console_attach(struct vm *vm)
 {
 	char text[160];
 
 	if (con.attached == vm)
 		return;
-	if (con.attached)
-		console_detach(false);
+	let_go(false);
 	monitor_front(false);
 	console_lock();
 	new_line_unless_fresh();
@@ -363,20 +385,7 @@ void console_replay(struct vm *vm)
 
 void console_detach(bool hint)
 {
-	struct vm *vm = con.attached;
-	char text[96];
-
-	if (!vm)
-		return;
-	console_lock();
-	new_line_unless_fresh();
-	if (hint) {
-		snprintf(text, sizeof(text), "[sluice: detached from %s]\n", vm->conf.name);
-		put_string(text);
-	}
-	con.attached = NULL;
-	console_unlock();
-	notify_drained(vm);
+	let_go(hint);
 	monitor_front(true);
 }
 

@@ -114,7 +114,7 @@ static void draw(struct lineedit *le)
 /* The line has changed from buf[from] on. */
 static void draw_from(struct lineedit *le, size_t from)
 {
-	if (scroll(le) || from < le->first || from - le->first > le->cursor) {
+	if (!le->shown || scroll(le) || from < le->first || from - le->first > le->cursor) {
 		draw(le);
 		return;
 	}
@@ -128,7 +128,7 @@ static void draw_cursor(struct lineedit *le)
 {
 	size_t column;
 
-	if (scroll(le)) {
+	if (!le->shown || scroll(le)) {
 		draw(le);
 		return;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* vm/timer.c: order, cancelling and moving against a brute-force model, and what the hardware is set
  * to. */
-// links: vm/timer.c vm/pcpu.c tests/unit/fake_hw.c
+// links: vm/timer.c vm/pcpu.c
 #include <stdlib.h>
 
 #include "arch/machine.h"
