@@ -185,7 +185,11 @@ static bool translate(struct emu *e, uint64_t linear, unsigned access, uint64_t 
 	}
 }
 
-/* Whether the address that the hardware reported is this operand's; see struct emu_hint. */
+/*
+ * Whether the address that the hardware reported is this operand's; see struct emu_hint. Of a
+ * repeated string instruction only the first element can be at that place of a page.
+ */
+_Static_assert(EMU_REP_MAX * 8 < PAGE_SIZE, "no element of a call has the page offset of another");
 static bool hint_fits(const struct emu *e, uint64_t linear, unsigned size, bool write)
 {
 	const struct emu_hint *h = &e->cpu->hint;
@@ -215,7 +219,6 @@ static bool translate_parts(struct emu *e, uint64_t linear, bool write, struct r
 		ref->parts = 1;
 		ref->part[0].gpa = e->cpu->hint.gpa;
 		ref->part[0].size = ref->size;
-		e->cpu->hint.valid = false; /* a string's next element is elsewhere */
 		return true;
 	}
 	for (ref->parts = 0; done < ref->size; ref->parts++) {

@@ -138,16 +138,19 @@ static uint64_t entry_address(const struct walk *w, uint64_t entry, unsigned lev
 	return align_down(address, BIT(level_shift(w, level)));
 }
 
+/*
+ * Entries are read eight aligned bytes at a time, which guestmem_read copies in one access: an
+ * entry that another vCPU is changing is seen as it was or as it will be.
+ */
 static int read_entry(const struct walk *w, uint64_t gpa, uint64_t *entry)
 {
-	uint32_t narrow;
-	int r;
+	uint64_t pair;
+	int r = guestmem_read(w->gm, ipa(align_down(gpa, 8)), &pair, 8);
 
-	if (w->format.entry_size == 8)
-		return guestmem_read(w->gm, ipa(gpa), entry, 8);
-	r = guestmem_read(w->gm, ipa(gpa), &narrow, 4);
-	*entry = narrow;
-	return r;
+	if (r != 0)
+		return r;
+	*entry = w->format.entry_size == 8 ? pair : (uint32_t)(pair >> (gpa & 4 ? 32 : 0));
+	return 0;
 }
 
 /* The error code's bits that describe the access itself. */

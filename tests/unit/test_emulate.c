@@ -404,6 +404,10 @@ static void test_segments(void)
 	poke(DATA, 0x1234, 4);
 	ok(RUN("\x8b\x03") == EMU_DONE && cpu.gpr[GPR_RAX] == 0x1234,
 	   "base plus offset wraps at 4 GiB");
+	cpu.rip = CODE, cpu.gpr[GPR_RBX] = 0xffe, cpu.gpr[GPR_RAX] = 0x44332211;
+	ok(RUN("\x89\x03") == EMU_DONE && nr_seen == 1 && saw(0, 'w', 0xfffffffe, 2, 0x2211) &&
+		   peek(0, 2) == 0x4433,
+	   "and so does an operand that lies across");
 	mode_64();
 	cpu.seg[SEG_DS].base = 0x1000, cpu.seg[SEG_GS].base = 0x100;
 	cpu.seg[SEG_DS].limit = 0, cpu.seg[SEG_DS].attr = 0;

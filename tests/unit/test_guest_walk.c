@@ -358,6 +358,11 @@ static void test_addresses(void)
 	ok(walk(&formats[1], WALK_WRITE | WALK_USER) == WALK_OK && gpa == formats[1].linear,
 	   "no paging: the address itself");
 	set_up(&formats[2], 1);
+	write_tables(&formats[2], 1);
+	paging.cr3 |= 0xfff;
+	ok(walk(&formats[2], 0) == WALK_OK,
+	   "4-level: the low bits of CR3 are a PCID or cache bits");
+	set_up(&formats[2], 1);
 	entries[3] = 0x100000 | P | W | U;
 	write_tables(&formats[2], 1);
 	ok(walk(&formats[2], 0) == WALK_NO_RAM &&
