@@ -213,8 +213,8 @@ static struct cpuid leaf_xsave(uint32_t subleaf)
 		r.ecx = size;
 		return r;
 	}
-	if (subleaf == 1)
-		return (struct cpuid){.eax = r.eax & (uint32_t)FD_1_EAX, .ebx = 0};
+	if (subleaf == 1) /* EBX: size of the compacted format for XCR0; XSS is always 0 */
+		return (struct cpuid){.eax = r.eax & (uint32_t)FD_1_EAX, .ebx = r.ebx};
 	if (subleaf >= 63 || !(host.xcr0 & BIT(subleaf)))
 		return (struct cpuid){0};
 	return r;
