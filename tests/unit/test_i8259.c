@@ -245,6 +245,28 @@ static void test_spurious(void)
 	is_u64(isr(M_CMD), 0x04, "but 2 at the master");
 }
 
+/* ICW1 brings back the default mode, whatever was on. */
+static void test_reinit(void)
+{
+	setup();
+	i8259_write(&pic, M_CMD, 0xc3);
+	i8259_write(&pic, M_CMD, 0x0c);
+	i8259_write(&pic, M_CMD, 0x11);
+	i8259_write(&pic, M_DATA, 0x30);
+	i8259_write(&pic, M_DATA, 0x04);
+	i8259_write(&pic, M_DATA, 0x01);
+	pulse(3);
+	pulse(4);
+	is_u64(i8259_read(&pic, M_CMD), 0x18, "ICW1 forgets a poll command");
+	is_u64((uint64_t)i8259_ack(&pic), 0x33, "and a rotation");
+	i8259_write(&pic, 0x4d1, 0x08);
+	setup();
+	pulse(11);
+	i8259_ack(&pic);
+	i8259_write(&pic, M_CMD, 0x20);
+	is_u64((uint64_t)i8259_ack(&pic), 0x37, "spurious after an answered slave is the master's");
+}
+
 static void test_elcr(void)
 {
 	setup();
@@ -394,6 +416,9 @@ static void test_ops(void)
 	setup();
 	i8259_master_ops.write(&pic, 1, 1, 0x5a);
 	i8259_slave_ops.write(&pic, 1, 1, 0xa5);
+	i8259_slave_ops.write(&pic, 0, 1, 0x0b);
+	i8259_elcr_ops.write(&pic, 0, 1, 0x20);
+	is_u64(i8259_read(&pic, 0x4d0), 0x20, "bus: ELCR of the master");
 	i8259_elcr_ops.write(&pic, 1, 1, 0x0c);
 	is_u64(i8259_read(&pic, M_DATA), 0x5a, "bus: master");
 	is_u64(i8259_read(&pic, S_DATA), 0xa5, "bus: slave");
@@ -524,6 +549,7 @@ int main(void)
 	test_mask();
 	test_cascade();
 	test_spurious();
+	test_reinit();
 	test_elcr();
 	test_rotation();
 	test_aeoi();

@@ -79,6 +79,8 @@ static void test_registers(void)
 	is_u64(reg(0x11 + 14), 0x12000000, "high half: reserved bits stay clear");
 	is_u64(redir(7), 0x1afff, "halves are written apart");
 	is_u64(reg(0x40), 0, "an index beyond the entries reads 0");
+	set_reg(0x04, 0x55000000);
+	is_u64(reg(0), 0x0f000000, "a write beyond the registers changes none");
 	set_reg(0x40, 0x12345678);
 	set_reg(0x03, 0x12345678);
 	is_u64(reg(0x03), 0, "no register there");
@@ -93,6 +95,8 @@ static void test_registers(void)
 	irq(12345, true);
 	ok(take(0) < 0, "pins that do not exist are ignored");
 	ioapic_reset(&io);
+	is_u64(ioapic_mmio_read(&io, 0, 4), 0, "reset: index");
+	is_u64(reg(0), 0, "reset: ID");
 	is_u64(redir(7), MASKED, "reset masks");
 }
 
@@ -215,6 +219,8 @@ static void test_remote_irr_tricks(void)
 	set_redir(9, 0x49 | LEVEL, 0);
 	irq(9, true);
 	irq(9, false);
+	ioapic_mmio_write(&io, 0x50, 4, 0x49);
+	ok(redir(9) & RIRR, "EOI register: not beside it");
 	ioapic_mmio_write(&io, 0x40, 4, 0x48);
 	ok(redir(9) & RIRR, "EOI register: another vector");
 	ioapic_mmio_write(&io, 0x40, 4, 0x49);
