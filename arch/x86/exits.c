@@ -37,6 +37,14 @@ static void raise_gp(struct vcpu_arch *a)
 	vcpu_raise_error(a, VEC_GP, 0);
 }
 
+void vcpu_skip(struct vcpu_arch *a, uint64_t next_rip)
+{
+	virt->advance(a, next_rip);
+	a->rflags &= ~RFLAGS_RF;
+	if (a->rflags & RFLAGS_TF)
+		virt->step_trap(a);
+}
+
 /* --- instructions --------------------------------------------------------------------------------
  */
 
@@ -50,6 +58,7 @@ void vcpu_read_state(const struct vcpu_arch *a, struct emu_cpu *cpu)
 	cpu->rflags = a->rflags;
 	cpu->paging.phys_bits = (uint8_t)guest_phys_bits();
 	cpu->paging.amd = cpu_is_amd();
+	cpu->paging.no_page_1g = !(guest_cpuid(a, 0x80000001u, 0).edx & BIT(26));
 	if (a->cr4 & CR4_PKE)
 		__asm__ volatile("rdpkru" : "=a"(cpu->paging.pkru) : "c"(0) : "edx");
 }
@@ -74,7 +83,7 @@ void exit_cpuid(struct vcpu_arch *a, uint64_t next_rip)
 	a->gpr[GPR_RBX] = r.ebx;
 	a->gpr[GPR_RCX] = r.ecx;
 	a->gpr[GPR_RDX] = r.edx;
-	virt->skip(a, next_rip);
+	vcpu_skip(a, next_rip);
 }
 
 void exit_rdmsr(struct vcpu_arch *a, uint64_t next_rip)
@@ -88,7 +97,7 @@ void exit_rdmsr(struct vcpu_arch *a, uint64_t next_rip)
 	}
 	a->gpr[GPR_RAX] = (uint32_t)value;
 	a->gpr[GPR_RDX] = value >> 32;
-	virt->skip(a, next_rip);
+	vcpu_skip(a, next_rip);
 }
 
 void exit_wrmsr(struct vcpu_arch *a, uint64_t next_rip)
@@ -99,7 +108,7 @@ void exit_wrmsr(struct vcpu_arch *a, uint64_t next_rip)
 	if (guest_wrmsr(a, (uint32_t)a->gpr[GPR_RCX], value))
 		raise_gp(a);
 	else
-		virt->skip(a, next_rip);
+		vcpu_skip(a, next_rip);
 }
 
 void exit_xsetbv(struct vcpu_arch *a, uint64_t next_rip)
@@ -110,7 +119,7 @@ void exit_xsetbv(struct vcpu_arch *a, uint64_t next_rip)
 	if ((uint32_t)a->gpr[GPR_RCX] != 0 || !control_write_xcr0(a, value))
 		raise_gp(a);
 	else
-		virt->skip(a, next_rip);
+		vcpu_skip(a, next_rip);
 }
 
 /* KVM's leaves are there for its clock; it has hypercalls, we have none. */
@@ -118,7 +127,7 @@ void exit_hypercall(struct vcpu_arch *a, uint64_t next_rip)
 {
 	a->vcpu->exits[EXIT_HYPERCALL]++;
 	a->gpr[GPR_RAX] = (uint64_t)-KVM_ENOSYS;
-	virt->skip(a, next_rip);
+	vcpu_skip(a, next_rip);
 }
 
 /* --- ports ---------------------------------------------------------------------------------------
@@ -130,7 +139,7 @@ void exit_port(struct vcpu_arch *a, uint16_t port, unsigned size, bool in, uint6
 	uint64_t value;
 
 	a->vcpu->exits[EXIT_PORT]++;
-	virt->skip(a, next_rip);
+	vcpu_skip(a, next_rip);
 	if (!in) {
 		pc_pio_write(a->vcpu, port, size, (uint32_t)(a->gpr[GPR_RAX] & mask));
 		return;
@@ -188,6 +197,13 @@ static void stop_unsupported(struct vcpu_arch *a, const struct emu_fault *f, uin
 		(unsigned long long)gpa);
 }
 
+static void take_registers(struct vcpu_arch *a, const struct emu_cpu *cpu)
+{
+	for (unsigned i = 0; i < GPR_COUNT; i++)
+		a->gpr[i] = cpu->gpr[i];
+	a->rflags = cpu->rflags;
+}
+
 /* Executes the instruction at RIP in software; `gpa` is for the report. */
 static void emulate_one(struct vcpu_arch *a, struct emu_cpu *cpu, uint64_t gpa)
 {
@@ -198,25 +214,25 @@ static void emulate_one(struct vcpu_arch *a, struct emu_cpu *cpu, uint64_t gpa)
 		.pio_write = emu_pio_write,
 	};
 	struct emu_fault fault = {0};
-	uint64_t rip = a->rip;
 
 	switch (emulate(cpu, &a->vcpu->vm->mem, &ops, a, &fault)) {
-	case EMU_DONE:
-		for (unsigned i = 0; i < GPR_COUNT; i++)
-			a->gpr[i] = cpu->gpr[i];
-		a->rflags = cpu->rflags;
-		if (cpu->rip != rip) /* else a part of a rep string instruction */
-			virt->skip(a, cpu->rip);
+	case EMU_DONE: /* RIP stays on a rep string instruction that is not finished */
+		take_registers(a, cpu);
+		virt->advance(a, cpu->rip);
+		if (cpu->step_trap)
+			virt->step_trap(a);
 		break;
 	case EMU_FAULT:
-		for (unsigned i = 0; i < GPR_COUNT; i++)
-			a->gpr[i] = cpu->gpr[i];
-		a->rflags = cpu->rflags;
+		take_registers(a, cpu);
 		a->exception = fault;
 		a->exception_pending = true;
 		break;
 	case EMU_UNSUPPORTED:
-		stop_unsupported(a, &fault, gpa);
+		/* A process of the guest must not be able to end it. */
+		if (cpu->cpl == 3)
+			vcpu_raise(a, VEC_UD);
+		else
+			stop_unsupported(a, &fault, gpa);
 		break;
 	case EMU_RETRY:
 		break;
@@ -241,7 +257,7 @@ static void emulate_mmio(struct vcpu_arch *a, const struct stage2_fault *f)
 	for (unsigned i = 0; i < f->insn_len && i < INSN_MAX_LENGTH; i++)
 		cpu.fetched[i] = f->insn[i];
 	cpu.nr_fetched = (uint8_t)(f->insn ? f->insn_len : 0);
-	cpu.hint = (struct emu_hint){.valid = true, .write = f->write, .gpa = f->gpa};
+	cpu.hint = (struct emu_hint){.valid = f->final, .write = f->write, .gpa = f->gpa};
 	emulate_one(a, &cpu, f->gpa);
 }
 
@@ -261,7 +277,7 @@ void exit_stage2(struct vcpu_arch *a, const struct stage2_fault *f)
 			vm_stop(vm, VM_CAUSE_KILLED, 0,
 				"executes at 0x%llx, where there is no memory (rip 0x%llx)",
 				(unsigned long long)f->gpa, (unsigned long long)a->rip);
-		else if (f->in_walk)
+		else if (!f->final)
 			vm_stop(vm, VM_CAUSE_KILLED, 0,
 				"its page tables lie at 0x%llx, where there is no memory (rip "
 				"0x%llx)",
@@ -347,7 +363,7 @@ void exit_system_insn(struct vcpu_arch *a)
 		return;
 	}
 	if (ok)
-		virt->skip(a, a->rip + insn.length);
+		vcpu_skip(a, a->rip + insn.length);
 	else
 		raise_gp(a);
 }

@@ -340,18 +340,19 @@ static void svm_read_state(const struct vcpu_arch *a, struct emu_cpu *cpu)
 	cpu->paging.efer = a->efer;
 }
 
-static void svm_skip(struct vcpu_arch *a, uint64_t next_rip)
+static void svm_advance(struct vcpu_arch *a, uint64_t rip)
 {
 	bool long_mode = a->efer & EFER_LMA && a->svm.vmcb->save.cs.attrib & ATTR_L;
 
-	a->rip = long_mode ? next_rip : (uint32_t)next_rip;
+	a->rip = long_mode ? rip : (uint32_t)rip;
 	a->svm.vmcb->control.int_shadow = 0;
-	a->rflags &= ~RFLAGS_RF;
-	if (a->rflags & RFLAGS_TF) {
-		a->svm.vmcb->save.dr6 |= BIT(14); /* BS */
-		touched(a, SVM_CLEAN_DRX);
-		vcpu_raise(a, VEC_DB);
-	}
+}
+
+static void svm_step_trap(struct vcpu_arch *a)
+{
+	a->svm.vmcb->save.dr6 |= BIT(14); /* BS */
+	touched(a, SVM_CLEAN_DRX);
+	vcpu_raise(a, VEC_DB);
 }
 
 /* --- events --------------------------------------------------------------------------------------
@@ -535,7 +536,7 @@ static void exit_npf(struct vcpu_arch *a)
 		.gpa = c->exit_info2,
 		.write = c->exit_info1 & SVM_NPF_WRITE,
 		.fetch = c->exit_info1 & SVM_NPF_FETCH,
-		.in_walk = c->exit_info1 & SVM_NPF_IN_WALK,
+		.final = c->exit_info1 & SVM_NPF_FINAL,
 		.in_delivery = c->exit_int_info & SVM_EVENT_VALID,
 		.insn = svm.decode && len ? c->insn : NULL,
 		.insn_len = len,
@@ -631,7 +632,7 @@ static enum exit_action exit_rare(struct vcpu_arch *a, uint32_t code)
 	case SVM_EXIT_INVD: /* nothing that a guest sees is incoherent: nothing to do */
 	case SVM_EXIT_WBINVD:
 		a->vcpu->exits[EXIT_OTHER]++;
-		svm_skip(a, next_rip(a));
+		vcpu_skip(a, next_rip(a));
 		return EXIT_RESUME;
 	case SVM_EXIT_SHUTDOWN:
 		exit_shutdown(a);
@@ -696,7 +697,7 @@ static enum exit_action svm_handle_exit(struct vcpu_arch *a)
 		return EXIT_RESUME;
 	case SVM_EXIT_HLT:
 		a->vcpu->exits[EXIT_HLT]++;
-		svm_skip(a, next_rip(a));
+		vcpu_skip(a, next_rip(a));
 		return EXIT_HALT;
 	case SVM_EXIT_XSETBV:
 		exit_xsetbv(a, next_rip(a));
@@ -735,7 +736,8 @@ const struct virt_ops svm_ops = {
 	.injecting = svm_injecting,
 	.inject = svm_inject,
 	.want_window = svm_want_window,
-	.skip = svm_skip,
+	.advance = svm_advance,
+	.step_trap = svm_step_trap,
 	.set_tpr = svm_set_tpr,
 	.tpr_class = svm_tpr_class,
 };

@@ -139,8 +139,9 @@ struct virt_ops {
 		       uint32_t error);
 	/* Ask for an exit when an interrupt, or an NMI, can be taken. */
 	void (*want_window)(struct vcpu_arch *a, bool interrupt, bool nmi);
-	/* The instruction that exited is done: RIP moves past it, the interrupt shadow ends. */
-	void (*skip)(struct vcpu_arch *a, uint64_t next_rip);
+	/* RIP moves on and the interrupt shadow ends: an instruction was done for the guest. */
+	void (*advance)(struct vcpu_arch *a, uint64_t rip);
+	void (*step_trap)(struct vcpu_arch *a); /* #DB with DR6.BS becomes pending */
 	void (*set_tpr)(struct vcpu_arch *a, uint8_t tpr, bool trap_lower); /* CR8 = tpr[7:4] */
 	uint8_t (*tpr_class)(const struct vcpu_arch *a);		    /* CR8 */
 };
@@ -163,12 +164,16 @@ void exit_system_insn(struct vcpu_arch *a);
 
 struct stage2_fault {
 	uint64_t gpa;
-	bool write, fetch, in_walk; /* in_walk: on a table of the guest's own */
+	bool write, fetch;
+	bool final;	     /* on the final address, not on a page table of the guest's */
 	bool in_delivery;    /* of an event: the address is in a descriptor table or on a stack */
 	const uint8_t *insn; /* decode assists, or NULL */
 	unsigned insn_len;
 };
 void exit_stage2(struct vcpu_arch *a, const struct stage2_fault *f);
+
+/* The instruction that exited has been done for the guest: on to `next_rip`. */
+void vcpu_skip(struct vcpu_arch *a, uint64_t next_rip);
 
 /* Makes `vector` pending; it is delivered at the next entry. #PF sets CR2 as well. */
 void vcpu_raise(struct vcpu_arch *a, uint8_t vector);

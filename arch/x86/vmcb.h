@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The virtual machine control block of AMD SVM. Layout: AMD64 APM volume 2 (24593), appendix B; exit codes:
- * appendix C; semantics: chapter 15, section numbers beside the fields.
+ * The virtual machine control block of AMD SVM. Layout: AMD64 APM volume 2 (24593), appendix B;
+ * exit codes: appendix C; semantics: chapter 15, section numbers beside the fields.
  */
 #ifndef SLUICE_ARCH_X86_VMCB_H
 #define SLUICE_ARCH_X86_VMCB_H
@@ -9,7 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Segment register as the save area holds it; attrib is the packed form of appendix B.2, see ATTR_*. */
+#include "lib/util.h"
+
+/* Segment register as the save area holds it; attrib is the packed form of appendix B.2, see
+ * ATTR_*. */
 struct vmcb_seg {
 	uint16_t selector;
 	uint16_t attrib;
@@ -18,48 +21,48 @@ struct vmcb_seg {
 };
 
 /* attrib: descriptor bits 55:52 and 47:40, packed into 11:0. */
-#define ATTR_TYPE_MASK	0x000fu
-#define ATTR_TYPE_CODE	0x000bu /* execute, read, accessed */
-#define ATTR_TYPE_DATA	0x0003u /* read, write, accessed */
-#define ATTR_TYPE_LDT	0x0002u
-#define ATTR_TYPE_TSS	0x000bu /* 32- or 64-bit TSS, busy */
-#define ATTR_S		0x0010u /* code or data, not system */
-#define ATTR_DPL_SHIFT	5
-#define ATTR_P		0x0080u
-#define ATTR_L		0x0200u
-#define ATTR_DB		0x0400u
-#define ATTR_G		0x0800u
+#define ATTR_TYPE_MASK 0x000fu
+#define ATTR_TYPE_CODE 0x000bu /* execute, read, accessed */
+#define ATTR_TYPE_DATA 0x0003u /* read, write, accessed */
+#define ATTR_TYPE_LDT  0x0002u
+#define ATTR_TYPE_TSS  0x000bu /* 32- or 64-bit TSS, busy */
+#define ATTR_S	       0x0010u /* code or data, not system */
+#define ATTR_DPL_SHIFT 5
+#define ATTR_P	       0x0080u
+#define ATTR_L	       0x0200u
+#define ATTR_DB	       0x0400u
+#define ATTR_G	       0x0800u
 
 /* misc1, offset 00Ch */
-#define SVM_INTERCEPT_INTR	 (1u << 0)
-#define SVM_INTERCEPT_NMI	 (1u << 1)
-#define SVM_INTERCEPT_INIT	 (1u << 3)
-#define SVM_INTERCEPT_VINTR	 (1u << 4)
-#define SVM_INTERCEPT_CR0_SEL	 (1u << 5) /* writes that change more than TS and MP */
-#define SVM_INTERCEPT_RDPMC	 (1u << 15)
-#define SVM_INTERCEPT_CPUID	 (1u << 18)
-#define SVM_INTERCEPT_IRET	 (1u << 20)
-#define SVM_INTERCEPT_INVD	 (1u << 22)
-#define SVM_INTERCEPT_HLT	 (1u << 24)
-#define SVM_INTERCEPT_INVLPGA	 (1u << 26)
-#define SVM_INTERCEPT_IOIO	 (1u << 27)
-#define SVM_INTERCEPT_MSR	 (1u << 28)
-#define SVM_INTERCEPT_FERR	 (1u << 30)
-#define SVM_INTERCEPT_SHUTDOWN	 (1u << 31)
+#define SVM_INTERCEPT_INTR     (1u << 0)
+#define SVM_INTERCEPT_NMI      (1u << 1)
+#define SVM_INTERCEPT_INIT     (1u << 3)
+#define SVM_INTERCEPT_VINTR    (1u << 4)
+#define SVM_INTERCEPT_CR0_SEL  (1u << 5) /* writes that change more than TS and MP */
+#define SVM_INTERCEPT_RDPMC    (1u << 15)
+#define SVM_INTERCEPT_CPUID    (1u << 18)
+#define SVM_INTERCEPT_IRET     (1u << 20)
+#define SVM_INTERCEPT_INVD     (1u << 22)
+#define SVM_INTERCEPT_HLT      (1u << 24)
+#define SVM_INTERCEPT_INVLPGA  (1u << 26)
+#define SVM_INTERCEPT_IOIO     (1u << 27)
+#define SVM_INTERCEPT_MSR      (1u << 28)
+#define SVM_INTERCEPT_FERR     (1u << 30)
+#define SVM_INTERCEPT_SHUTDOWN (1u << 31)
 
 /* misc2, offset 010h */
-#define SVM_INTERCEPT_VMRUN	 (1u << 0)
-#define SVM_INTERCEPT_VMMCALL	 (1u << 1)
-#define SVM_INTERCEPT_VMLOAD	 (1u << 2)
-#define SVM_INTERCEPT_VMSAVE	 (1u << 3)
-#define SVM_INTERCEPT_STGI	 (1u << 4)
-#define SVM_INTERCEPT_CLGI	 (1u << 5)
-#define SVM_INTERCEPT_SKINIT	 (1u << 6)
-#define SVM_INTERCEPT_WBINVD	 (1u << 9)
-#define SVM_INTERCEPT_MONITOR	 (1u << 10)
-#define SVM_INTERCEPT_MWAIT	 (1u << 11)
-#define SVM_INTERCEPT_XSETBV	 (1u << 13)
-#define SVM_INTERCEPT_RDPRU	 (1u << 14)
+#define SVM_INTERCEPT_VMRUN   (1u << 0)
+#define SVM_INTERCEPT_VMMCALL (1u << 1)
+#define SVM_INTERCEPT_VMLOAD  (1u << 2)
+#define SVM_INTERCEPT_VMSAVE  (1u << 3)
+#define SVM_INTERCEPT_STGI    (1u << 4)
+#define SVM_INTERCEPT_CLGI    (1u << 5)
+#define SVM_INTERCEPT_SKINIT  (1u << 6)
+#define SVM_INTERCEPT_WBINVD  (1u << 9)
+#define SVM_INTERCEPT_MONITOR (1u << 10)
+#define SVM_INTERCEPT_MWAIT   (1u << 11)
+#define SVM_INTERCEPT_XSETBV  (1u << 13)
+#define SVM_INTERCEPT_RDPRU   (1u << 14)
 
 /* int_ctl, offset 060h (15.21.4) */
 #define SVM_V_TPR_MASK	   0x0fu
@@ -76,14 +79,14 @@ struct vmcb_seg {
 #define SVM_TLB_FLUSH_ASID 3u /* CPUID 8000000A EDX[6] */
 
 /* EVENTINJ and EXITINTINFO (15.20) */
-#define SVM_EVENT_INTR	     (0u << 8)
-#define SVM_EVENT_NMI	     (2u << 8)
-#define SVM_EVENT_EXCEPTION  (3u << 8)
-#define SVM_EVENT_SOFT_INT   (4u << 8)
-#define SVM_EVENT_TYPE_MASK  (7u << 8)
-#define SVM_EVENT_VECTOR     0xffu
-#define SVM_EVENT_HAS_ERROR  (1u << 11)
-#define SVM_EVENT_VALID	     (1u << 31)
+#define SVM_EVENT_INTR	    (0u << 8)
+#define SVM_EVENT_NMI	    (2u << 8)
+#define SVM_EVENT_EXCEPTION (3u << 8)
+#define SVM_EVENT_SOFT_INT  (4u << 8)
+#define SVM_EVENT_TYPE_MASK (7u << 8)
+#define SVM_EVENT_VECTOR    0xffu
+#define SVM_EVENT_HAS_ERROR (1u << 11)
+#define SVM_EVENT_VALID	    (1u << 31)
 
 /* clean bits, offset 0C0h (15.15.3): set = unchanged since this pCPU last ran this VMCB */
 #define SVM_CLEAN_INTERCEPTS (1u << 0) /* intercepts, TSC offset, pause filter */
@@ -151,64 +154,64 @@ enum svm_exit {
 #define SVM_IOIO_PORT_SHIFT 16
 
 /* EXITINFO1 of NPF (15.25.6) */
-#define SVM_NPF_WRITE	   (1ull << 1)
-#define SVM_NPF_FETCH	   (1ull << 4)
-#define SVM_NPF_IN_WALK	   (1ull << 33) /* while walking the guest's page tables */
+#define SVM_NPF_WRITE BIT(1)
+#define SVM_NPF_FETCH BIT(4)
+#define SVM_NPF_FINAL BIT(32) /* on the final address; else (bit 33) on a guest page table */
 
 struct vmcb_control {
-	uint16_t cr_read, cr_write;	/* 000 */
-	uint16_t dr_read, dr_write;	/* 004 */
-	uint32_t exceptions;		/* 008 */
-	uint32_t misc1, misc2, misc3;	/* 00C */
+	uint16_t cr_read, cr_write;   /* 000 */
+	uint16_t dr_read, dr_write;   /* 004 */
+	uint32_t exceptions;	      /* 008 */
+	uint32_t misc1, misc2, misc3; /* 00C */
 	uint8_t reserved1[0x3c - 0x18];
 	uint16_t pause_threshold, pause_count; /* 03C */
-	uint64_t iopm_base;		/* 040 */
-	uint64_t msrpm_base;		/* 048 */
-	uint64_t tsc_offset;		/* 050 */
-	uint32_t asid;			/* 058 */
-	uint32_t tlb_control;		/* 05C */
-	uint32_t int_ctl;		/* 060 */
-	uint32_t int_vector;		/* 064 */
-	uint64_t int_shadow;		/* 068 */
-	uint64_t exit_code;		/* 070 */
-	uint64_t exit_info1;		/* 078 */
-	uint64_t exit_info2;		/* 080 */
-	uint32_t exit_int_info;		/* 088 */
-	uint32_t exit_int_error;	/* 08C */
-	uint64_t np_enable;		/* 090 */
+	uint64_t iopm_base;		       /* 040 */
+	uint64_t msrpm_base;		       /* 048 */
+	uint64_t tsc_offset;		       /* 050 */
+	uint32_t asid;			       /* 058 */
+	uint32_t tlb_control;		       /* 05C */
+	uint32_t int_ctl;		       /* 060 */
+	uint32_t int_vector;		       /* 064 */
+	uint64_t int_shadow;		       /* 068 */
+	uint64_t exit_code;		       /* 070 */
+	uint64_t exit_info1;		       /* 078 */
+	uint64_t exit_info2;		       /* 080 */
+	uint32_t exit_int_info;		       /* 088 */
+	uint32_t exit_int_error;	       /* 08C */
+	uint64_t np_enable;		       /* 090 */
 	uint8_t reserved2[0xa8 - 0x98];
-	uint32_t event_inj;		/* 0A8 */
-	uint32_t event_error;		/* 0AC */
-	uint64_t ncr3;			/* 0B0 */
-	uint64_t lbr_virt;		/* 0B8 */
-	uint32_t clean;			/* 0C0 */
+	uint32_t event_inj;   /* 0A8 */
+	uint32_t event_error; /* 0AC */
+	uint64_t ncr3;	      /* 0B0 */
+	uint64_t lbr_virt;    /* 0B8 */
+	uint32_t clean;	      /* 0C0 */
 	uint32_t reserved3;
-	uint64_t next_rip;		/* 0C8, with nrip-save (15.7.1) */
-	uint8_t insn_len;		/* 0D0, with decode assists (15.8.4) */
-	uint8_t insn[15];		/* 0D1 */
+	uint64_t next_rip; /* 0C8, with nrip-save (15.7.1) */
+	uint8_t insn_len;  /* 0D0, with decode assists (15.8.4) */
+	uint8_t insn[15];  /* 0D1 */
 	uint8_t reserved4[0x400 - 0xe0];
 };
 
 struct vmcb_save {
 	struct vmcb_seg es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr; /* 000 */
 	uint8_t reserved1[0xcb - 0xa0];
-	uint8_t cpl;			/* 0CB */
+	uint8_t cpl; /* 0CB */
 	uint32_t reserved2;
-	uint64_t efer;			/* 0D0 */
+	uint64_t efer; /* 0D0 */
 	uint8_t reserved3[0x148 - 0xd8];
-	uint64_t cr4, cr3, cr0;		/* 148 */
-	uint64_t dr7, dr6;		/* 160 */
-	uint64_t rflags, rip;		/* 170 */
+	uint64_t cr4, cr3, cr0; /* 148 */
+	uint64_t dr7, dr6;	/* 160 */
+	uint64_t rflags, rip;	/* 170 */
 	uint8_t reserved4[0x1d8 - 0x180];
-	uint64_t rsp;			/* 1D8 */
-	uint64_t s_cet, ssp, isst;	/* 1E0 */
-	uint64_t rax;			/* 1F8 */
+	uint64_t rsp;					     /* 1D8 */
+	uint64_t s_cet, ssp, isst;			     /* 1E0 */
+	uint64_t rax;					     /* 1F8 */
 	uint64_t star, lstar, cstar, sfmask, kernel_gs_base; /* 200 */
-	uint64_t sysenter_cs, sysenter_esp, sysenter_eip; /* 228 */
-	uint64_t cr2;			/* 240 */
+	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;    /* 228 */
+	uint64_t cr2;					     /* 240 */
 	uint8_t reserved5[0x268 - 0x248];
-	uint64_t g_pat;			/* 268 */
-	uint64_t dbgctl;		/* 270 */
+	uint64_t g_pat;	 /* 268 */
+	uint64_t dbgctl; /* 270 */
 	uint8_t reserved6[0xc00 - 0x278];
 };
 
