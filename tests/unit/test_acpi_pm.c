@@ -119,6 +119,17 @@ static void test_button(void)
 	is_u64(in(EN, 2), 0x0121, "enables that exist");
 	is_u64(in(STS, 4), 0x01210000, "dword read");
 	is_u64(in(6, 2), 0, "nothing between control and timer");
+	out(EN, 2, 0);
+	acpi_pm_power_button(&pm);
+	out(STS + 1, 2, 0x2001); /* upper status byte and lower enable byte */
+	ok(in(STS, 2) == 0 && in(EN, 2) == 0x20, "a word across two registers");
+	out(EN + 1, 1, 0x01);
+	is_u64(in(EN, 2), 0x120, "a byte of the enables leaves the other");
+	rig_advance(HALF_TURN_NS);
+	acpi_pm_power_button(&pm);
+	is_u64(in(STS, 2), 0x101, "timer and button together");
+	acpi_pm_reset(&pm);
+	ok(in(STS, 4) == 0 && !sci.level, "reset forgets both");
 }
 
 static void test_power_off(void)
@@ -216,6 +227,8 @@ static void test_i8042(void)
 	is_u64(ask(0x20), 0x47, "written");
 	command(0xad);
 	is_u64(ask(0x20), 0x57, "keyboard off");
+	command(0xa7);
+	is_u64(ask(0x20), 0x77, "mouse off");
 	command(0xa8);
 	command(0xae);
 	is_u64(ask(0x20), 0x47, "both on");

@@ -321,6 +321,63 @@ static void test_alarm(void)
 	ok(irq8.level, "an alarm in 12 hour format");
 }
 
+/* The alarm that comes next, against a search second by second. */
+static void test_alarm_random(void)
+{
+	unsigned wrong = 0, polled = 0;
+
+	srand(11);
+	for (unsigned n = 0; n < 60; n++) {
+		static const uint8_t part[3] = {1, 3, 5};
+		unsigned want[3], day, wait = 0;
+
+		setup(START - (unsigned)rand() % 200000);
+		rig_advance((unsigned)rand() % NS_PER_SEC);
+		for (unsigned i = 0; i < 3; i++) {
+			want[i] = rand() % 3 == 0 ? 0xff : (unsigned)rand() % (i == 2 ? 24 : 60);
+			set(part[i],
+			    want[i] == 0xff ? 0xc0 : (uint8_t)(want[i] / 10 << 4 | want[i] % 10));
+		}
+		get(0x0c);
+		set(0x0b, 0x22);
+		day = bcd(get(4)) * 3600 + bcd(get(2)) * 60 + bcd(get(0));
+		do {
+			day = (day + 1) % 86400;
+			wait++;
+		} while ((want[0] != 0xff && want[0] != day % 60) ||
+			 (want[1] != 0xff && want[1] != day / 60 % 60) ||
+			 (want[2] != 0xff && want[2] != day / 3600));
+		wrong += rig_next_timer() / NS_PER_SEC != wait;
+		rig_advance((wait - 1) * NS_PER_SEC);
+		set(0x0b, 0x02); /* then without an interrupt */
+		polled += get(0x0c) & 0x20;
+		rig_advance(NS_PER_SEC);
+		polled += !(get(0x0c) & 0x20);
+	}
+	ok(wrong == 0, "60 random alarms wait for the right second");
+	ok(polled == 0, "AF is clear a second before and set at it");
+}
+
+static void test_flags(void)
+{
+	setup(START);
+	set(0x0a, 0x20);
+	get(0x0c);
+	rig_advance(5 * NS_PER_SEC);
+	is_u64(get(0x0c) & 0x50, 0x10, "rate 0: no PF");
+	set(0x0a, 0x2f); /* 2 Hz */
+	rig_advance(499999999);
+	is_u64(get(0x0c), 0, "2 Hz: nothing before half a second");
+	rig_advance(1);
+	is_u64(get(0x0c), 0x40, "then PF");
+	rig_advance(NS_PER_SEC / 2);
+	set(0x0b, 0x82);
+	rig_advance(2 * NS_PER_SEC);
+	is_u64(get(0x0c) & 0x50, 0x50, "what happened before SET is kept, PF goes on");
+	rig_advance(2 * NS_PER_SEC);
+	is_u64(get(0x0c), 0x40, "but no update ends");
+}
+
 static void test_pause(void)
 {
 	unsigned weekday;
@@ -377,6 +434,8 @@ int main(void)
 	test_update_interrupt();
 	test_periodic();
 	test_alarm();
+	test_alarm_random();
+	test_flags();
 	test_pause();
 	test_cmos();
 	return tap_done();

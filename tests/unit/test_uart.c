@@ -364,6 +364,47 @@ static void test_line_and_modem(void)
 	ok(!irq4.level && in8(IIR) == 0x01 && in8(LCR) == 0x03, "reset");
 }
 
+static void test_fifo_corners(void)
+{
+	setup();
+	out8(IIR, 0x01);
+	out8(MCR, 0x08);
+	host_limit = 0;
+	out8(IER, 0x02);
+	out8(RBR, 'a');
+	out8(RBR, 'b');
+	ok(!irq4.level, "two bytes wait");
+	out8(IIR, 0x05);
+	ok(irq4.level && in8(IIR) == 0xc2, "clearing the transmitter is a THRE interrupt");
+	out8(IIR, 0x05);
+	ok(!irq4.level, "clearing an empty one is none");
+
+	out8(IER, 0x01);
+	input("ab");
+	out8(IIR, 0x83);
+	ok(rig_next_timer() == UINT64_MAX, "a cleared receiver does not time out");
+
+	out8(MCR, 0x18); /* loopback: three bytes, a break among them */
+	out8(RBR, 'x');
+	host_limit = 4096;
+	out8(LCR, 0x43);
+	out8(LCR, 0x03);
+	out8(RBR, 'y');
+	is_u64(in8(LSR) & 0x91, 0x81, "a break further back: only the FIFO's summary bit");
+	is_u64(in8(RBR), 'x', "first the byte before it");
+	is_u64(in8(LSR) & 0x91, 0x11, "then BI, and no other error behind");
+	is_u64(in8(RBR), 0, "its zero");
+	is_u64(in8(RBR), 'y', "and the byte after it");
+	room_calls = 0;
+	out8(MCR, 0x18);
+	is_u64(room_calls, 0, "loopback that stays on says nothing to the line");
+	for (unsigned i = 0; i < 17; i++)
+		out8(RBR, 'z');
+	out8(MCR, 0x08);
+	is_u64(room_calls, 0, "nor does leaving it with a full receiver");
+	is_u64(in8(LSR) & 0x02, 0x02, "overrun");
+}
+
 /* An interrupt-driven conversation: echo everything, at any trigger and host speed. */
 static void test_echo(void)
 {
@@ -414,6 +455,7 @@ int main(void)
 	test_receive();
 	test_timeout();
 	test_line_and_modem();
+	test_fifo_corners();
 	test_echo();
 	return tap_done();
 }
