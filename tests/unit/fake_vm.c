@@ -66,12 +66,21 @@ void machine_take_interrupts(void)
 	}
 }
 
+static jmp_buf *idle_leaves;
+
 void machine_idle(void)
 {
 	fake_idles++;
+	if (idle_leaves && fake_timer == UINT64_MAX)
+		longjmp(*idle_leaves, 1);
 	if (fake_timer != UINT64_MAX && fake_timer > fake_now)
 		fake_now = fake_timer;
 	machine_take_interrupts();
+}
+
+void fake_idle_leaves(jmp_buf *to)
+{
+	idle_leaves = to;
 }
 
 int machine_console_open(const char *spec, char *err, size_t err_size)
@@ -155,7 +164,8 @@ void fake_type(const char *s)
 
 struct frames_stat frames_stat(void)
 {
-	return (struct frames_stat){.total = 262144, .free = 131072, .reserved = 512, .overhead = 7};
+	return (struct frames_stat){
+		.total = 262144, .free = 131072, .reserved = 512, .overhead = 7};
 }
 
 void tlbi_init(void)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * vm/console.c: lines never mix, nothing is lost, a guest's output waits and a message does not, keys
- * reach the guest with its flow control, and Ctrl-] always gets through.
+ * vm/console.c: lines never mix, nothing is lost, a guest's output waits and a message does not,
+ * keys reach the guest with its flow control, and Ctrl-] always gets through.
  */
-// links: vm/console.c vm/monitor.c vm/lineedit.c vm/cmdline.c vm/vm.c vm/vcpu.c vm/sched.c vm/pcpu.c
-// links: vm/timer.c vm/clock.c lib/log.c lib/string.c lib/format.c
-// links: tests/unit/fake_vm.c
+// links: vm/console.c vm/monitor.c vm/lineedit.c vm/cmdline.c vm/vm.c vm/vcpu.c vm/sched.c
+// links: vm/timer.c vm/clock.c lib/log.c lib/string.c lib/format.c tests/unit/fake_vm.c
+// links: vm/pcpu.c
 #include <stdlib.h>
 
 #include "lib/log.h"
@@ -162,7 +162,8 @@ static void test_flow(void)
 	fake_tx_room = 1500;
 	pcpu_raise(PCPU_WORK_CONSOLE);
 	fake_steps(1);
-	ok(strstr(fake_out, "\r\nurgent\r\n") != NULL && strstr(fake_out, "\r\nurgent") - fake_out < 600,
+	ok(strstr(fake_out, "\r\nurgent\r\n") != NULL &&
+		   strstr(fake_out, "\r\nurgent") - fake_out < 600,
 	   "a message waits for 512 bytes of it at most");
 	fake_tx_room = SIZE_MAX;
 	pcpu_raise(PCPU_WORK_CONSOLE);
@@ -216,7 +217,9 @@ static void test_slow_messages(void)
 	fake_tx_room = 0;
 	fake_now_step = 1000000;
 	for (int i = 0; i < 600; i++)
-		log_info("into a dead line %03d, padded so that it is a long line as well as it can", i);
+		log_info(
+			"into a dead line %03d, padded so that it is a long line as well as it can",
+			i);
 	ok(true, "a dead line does not hang the machine");
 	fake_tx_room = SIZE_MAX;
 	log_info("alive");
@@ -235,7 +238,8 @@ static void test_keys(void)
 	console_guest_room(a);
 	fake_steps(1);
 	is_str(fake_input, "hello w", "the rest when it has room again");
-	fake_type("\x1d" "list\r");
+	fake_type("\x1d"
+		  "list\r");
 	fake_steps(1);
 	ok(strstr(fake_out, "LAST END") != NULL, "Ctrl-] overtakes keys that wait");
 	fake_room = 100;
@@ -267,7 +271,8 @@ static void test_paste(void)
 			console_guest_room(a);
 		fake_steps(1);
 	}
-	is_str(fake_input, text, "30,000 characters into a guest that takes 16 at a time: none lost");
+	is_str(fake_input, text,
+	       "30,000 characters into a guest that takes 16 at a time: none lost");
 }
 
 static void test_deaf(void)
@@ -281,11 +286,13 @@ static void test_deaf(void)
 	fake_type(text);
 	fake_type("\x1d");
 	fake_steps(20);
-	ok(fake_rx_left > 3000, "keys for a guest that takes none are left to the line's flow control");
+	ok(fake_rx_left > 3000,
+	   "keys for a guest that takes none are left to the line's flow control");
 	ok(console_attached() == a, "Ctrl-] is behind them");
 	while (console_attached() && rounds++ < 1000)
 		fake_steps(1);
-	ok(!console_attached() && fake_now < 3000000000u, "but not for longer than a second or two");
+	ok(!console_attached() && fake_now < 3000000000u,
+	   "but not for longer than a second or two");
 	ok(strchr(fake_out, '\a') != NULL, "the bell says that keys were dropped");
 }
 
@@ -302,7 +309,8 @@ static void test_flood(void)
 	before = (unsigned)(a->vcpus[0]->run_ns / 1000000);
 	for (int i = 0; i < 50; i++)
 		fake_steps(1);
-	ok(a->vcpus[0]->run_ns / 1000000 - before > 40, "a flood of input does not stop the guests");
+	ok(a->vcpus[0]->run_ns / 1000000 - before > 40,
+	   "a flood of input does not stop the guests");
 }
 
 static void test_end(void)

@@ -136,7 +136,10 @@ static void test_ignored(void)
 	edits("a\033[99999999999999999999~b", "ab|", "a parameter beyond all bounds");
 	edits("a\033\033[Db", "b|a", "ESC begins a sequence anew");
 	edits("a\033[1\030b", "ab|", "CAN ends a sequence");
-	edits("a\xc3\xa4" "b\x9b" "c", "abc|", "bytes that are not ASCII");
+	edits("a\xc3\xa4"
+	      "b\x9b"
+	      "c",
+	      "abc|", "bytes that are not ASCII");
 	edits("a\001\007\013", "|", "other control characters");
 	start();
 	ok(type("ab\033[\r") == LINE_DONE && strcmp(le.buf, "ab") == 0, "Enter within a sequence");
@@ -254,8 +257,8 @@ static void test_complete(void)
 /* Random keys; an independent model of the text, and the screen after each. */
 static void test_random(void)
 {
-	static const char *const keys[] = {"\033[D", "\033[C", "\001", "\005", "\177", "\004", "\025",
-					   "\013", "\033[3~", "\033[5~"};
+	static const char *const keys[] = {"\033[D", "\033[C", "\001", "\005",	  "\177",
+					   "\004",   "\025",   "\013", "\033[3~", "\033[5~"};
 	static char model[LINE_MAX_LEN + 2];
 	size_t len = 0, pos = 0, scrolled = 0;
 	bool good = true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* vm/timer.c: order, cancelling and moving against a brute-force model, and what the hardware is set
- * to. */
+/* vm/timer.c: order, cancelling and moving against a brute-force model, and what the hardware is
+ * set to. */
 // links: vm/timer.c vm/pcpu.c
 #include <stdlib.h>
 
