@@ -23,7 +23,7 @@ enum flush_policy { FLUSH_LAZY, FLUSH_EAGER };
 #define CMDLINE_CONSOLE_MAX 64 /* with the NUL */
 
 struct cmdline {
-	char console[CMDLINE_CONSOLE_MAX]; /* as given, "" when not; for machine_console_open */
+	char console[CMDLINE_CONSOLE_MAX]; /* as given, "" when not; boot has opened it already */
 	enum log_level loglevel;
 	enum after after; /* when the last guest has ended */
 	bool selftest;

@@ -45,12 +45,8 @@ static void report_cmdline(void *ctx, const char *msg)
 
 static void init_options(void)
 {
-	char err[128];
-
 	cmdline_parse(boot.cmdline, &options, report_cmdline, NULL);
 	log_set_level(options.loglevel);
-	if (options.console[0] && machine_console_open(options.console, err, sizeof(err)))
-		log_err("command line: console=%s: %s", options.console, err);
 	if (options.selftest)
 		log_err("command line: selftest is not in this version");
 	if (options.unmap != UNMAP_AUTO)

@@ -28,7 +28,7 @@ size_t fake_out_len, fake_tx_room = SIZE_MAX, fake_rx_left;
 bool fake_tx_waiting;
 jmp_buf fake_power;
 const char *fake_virt_error, *fake_board_error;
-char fake_console_spec[64], fake_calls[4096], fake_input[1 << 16];
+char fake_calls[4096], fake_input[1 << 16];
 size_t fake_room, fake_input_len;
 unsigned fake_drained, fake_live_vcpus, fake_live_mem, fake_live_boards;
 enum vcpu_run (*fake_run)(struct vcpu *v);
@@ -81,15 +81,6 @@ void machine_idle(void)
 void fake_idle_leaves(jmp_buf *to)
 {
 	idle_leaves = to;
-}
-
-int machine_console_open(const char *spec, char *err, size_t err_size)
-{
-	snprintf(fake_console_spec, sizeof(fake_console_spec), "%s", spec);
-	if (strncmp(spec, "com", 3) == 0)
-		return 0;
-	snprintf(err, err_size, "no such console");
-	return -EINVAL;
 }
 
 size_t machine_console_tx(const char *s, size_t n)

@@ -41,7 +41,6 @@ extern size_t fake_rx_left; /* not fetched yet */
 /* machine_poweroff and machine_reboot jump here with 1 and 2. */
 extern jmp_buf fake_power;
 extern const char *fake_virt_error; /* arch_virt_init returns it */
-extern char fake_console_spec[64];  /* machine_console_open was called with it */
 
 /* --- the board --- */
 extern char fake_calls[4096];	     /* names of board, vCPU and memory calls, each with a blank */
