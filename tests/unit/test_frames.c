@@ -365,6 +365,17 @@ static void test_reclaim(void)
 	is_u64(reclaim_poll(100), 9, "then the rest");
 	is_u64(frames_stat().free, total, "all free");
 
+	a = take(0);
+	c = take(0);
+	reclaim_add(&l, a, 0);
+	reclaim_queue(&l, 1, 8);
+	reclaim_add(&l, c, 0);
+	reclaim_queue(&l, 1, 9);
+	passed[1] = 8;
+	is_u64(reclaim_poll(100), 1, "two batches of one space: each waits for its own epoch");
+	passed[1] = 9;
+	is_u64(reclaim_poll(100), 1, "the later one comes later");
+
 	b = take(3);
 	frames_get(b, 3);
 	reclaim_add(&l, b, 3);

@@ -323,6 +323,7 @@ static void test_refill(void)
 	struct space_locked l = space_lock(&s2.space);
 
 	CHECK(stage2_unmap(&s2, l, ipa(0), PAGE_SIZE, &pool, &g) == 0);
+	ok(space_behind(&s2.space, space_epoch(&s2.space) + 1), "an epoch to come is not settled");
 	is_u64((uint64_t)-install(0, a), EAGAIN, "an open batch is not settled, whoever is where");
 	space_unlock(l, &g);
 	gather_sync(&g);

@@ -195,6 +195,23 @@ static void test_fragmented(void)
 
 #define RAM (6 * MIB)
 
+/* Every look at a table is in a reader section: else the table may be freed meanwhile (I2, I6). */
+static unsigned unprotected, looks;
+
+static void watch(const void *p, bool write)
+{
+	const char *arena = hw_frame_ptr(pa(0));
+	bool table = (const char *)p >= arena && (const char *)p < arena + HOST_MEMORY;
+
+	(void)write;
+	if (!table)
+		return;
+	host_on_atomic = NULL;
+	looks++;
+	unprotected += !reader_active();
+	host_on_atomic = watch;
+}
+
 static void test_access(void)
 {
 	static uint8_t shadow[RAM], buf[300000];
@@ -206,6 +223,7 @@ static void test_access(void)
 	guestmem_add_ram(&gm, ipa(0), 640 * KIB);
 	guestmem_add_ram(&gm, ipa(640 * KIB), RAM - 640 * KIB);
 	memset(shadow, 0, sizeof(shadow));
+	host_on_atomic = watch;
 	for (unsigned step = 0; step < 3000; step++) {
 		uint64_t at = rnd(RAM), n = 1 + rnd(rnd(3) ? 40 : sizeof(buf));
 
@@ -244,6 +262,9 @@ static void test_access(void)
 			break;
 		}
 	}
+	host_on_atomic = NULL;
+	ok(unprotected == 0 && looks > 10000, "tables are read in reader sections, %u times",
+	   looks);
 	is_u64(wrong, 0, "3000 random reads, writes, zeroings and exchanges agree with the shadow");
 	refused += guestmem_read(&gm, ipa(RAM - 8), probe, 9) == -EFAULT;
 	refused += guestmem_write(&gm, ipa(RAM - 8), probe, 9) == -EFAULT;

@@ -480,6 +480,104 @@ static void test_split_oom(void)
 	teardown();
 }
 
+/* ---- races, played by a hook on every shared access ---- */
+
+static uint64_t intrude_at;
+static unsigned intrude_after;
+
+/* Another pCPU's fault fills a page of the range while stage2_map is at work. */
+static void intrude(const void *p, bool write)
+{
+	static struct s2_pool theirs;
+
+	(void)p;
+	if (!write || --intrude_after)
+		return;
+	host_on_atomic = NULL;
+	s2_pool_fill(&theirs, 3);
+	host_cpu = 1;
+	reader_enter(&s2.space);
+	CHECK(stage2_install(&s2, ipa(intrude_at), 0, pa(40 * GIB), S2_R | S2_NOREF, &theirs) == 0);
+	reader_exit();
+	host_cpu = 0;
+	s2_pool_drain(&theirs);
+}
+
+static void test_map_race(void)
+{
+	unsigned left = 0, wrong = 0;
+	uint64_t size = 40 * PAGE_SIZE, before;
+	pa_t block;
+
+	setup(100);
+	CHECK(frames_alloc(NULL, 6, &block) == 0);
+	map(0, PAGE_SIZE, 40 * GIB, S2_R | S2_NOREF); /* the tables are there */
+	s2_pool_fill(&pool, 3);
+	before = frames_stat().free;
+	for (unsigned at = 6; at < 40; at++) {
+		TLBI_GATHER(g, &s2.space);
+		struct space_locked l = space_lock(&s2.space);
+		int err;
+
+		intrude_at = (1 + at) * PAGE_SIZE;
+		intrude_after = 5;
+		host_on_atomic = intrude;
+		err = stage2_map(&s2, l, ipa(PAGE_SIZE), size, block, S2_RWX, &pool, &g);
+		host_on_atomic = NULL;
+		space_unlock(l, &g);
+		gather_sync(&g);
+		wrong += err != -EEXIST || stage2_lookup(&s2, ipa(intrude_at)).pa.v != 40 * GIB;
+		for (uint64_t o = PAGE_SIZE; o <= size; o += PAGE_SIZE)
+			left += o != intrude_at && stage2_lookup(&s2, ipa(o)).kind != S2_EMPTY;
+		change(intrude_at, PAGE_SIZE, -1);
+		for (unsigned i = 0; i < 64; i++)
+			left += frames_refs(pa(block.v + i * PAGE_SIZE)) != 1;
+	}
+	is_u64(wrong, 0, "a map that meets another's install gives way to it");
+	is_u64(left, 0, "and undoes what it did (I9)");
+	s2_pool_fill(&pool, 3);
+	reclaim_poll(UINT64_MAX);
+	is_u64(frames_stat().free, before - (pool.count - 3), "no frame leaks");
+	teardown();
+}
+
+/* Dead tables hold nothing that a cached upper entry or a late install could use. */
+static void test_frozen(void)
+{
+	pa_t table[3];
+	unsigned alive = 0;
+
+	setup(20);
+	map(0, 8 * PAGE_SIZE, 40 * GIB, S2_RWX | S2_NOREF);
+	table[0] = fmt_table_pa(pte(*(uint64_t *)hw_frame_ptr(s2.space.root)));
+	for (unsigned i = 1; i < 3; i++)
+		table[i] = fmt_table_pa(pte(*(uint64_t *)hw_frame_ptr(table[i - 1])));
+	host_cpu = 1;
+	reader_enter(&s2.space);
+	host_cpu = 0;
+	{
+		TLBI_GATHER(g, &s2.space);
+		struct space_locked l = space_lock(&s2.space);
+
+		stage2_unmap(&s2, l, ipa(0), stage2_limit(&s2), &pool, &g);
+		space_unlock(l, &g);
+		gather_defer(&g);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		for (unsigned k = 0; k < 512; k++) {
+			const uint64_t *e = (uint64_t *)hw_frame_ptr(table[i]) + k;
+
+			alive += fmt_kind(pte(*e), 2 - i) != S2_FROZEN;
+		}
+	is_u64(alive, 0, "every entry of an unlinked table is frozen (I2)");
+	is_u64(reclaim_pending(), 3, "while a reader holds the tables");
+	host_cpu = 1;
+	reader_exit();
+	host_cpu = 0;
+	is_u64(reclaim_poll(10), 3, "and only then they go");
+	teardown();
+}
+
 static void test_arguments(void)
 {
 	struct space_locked l;
@@ -529,6 +627,8 @@ int main(void)
 	test_random();
 	test_oom();
 	test_split_oom();
+	test_map_race();
+	test_frozen();
 	test_arguments();
 	return tap_done();
 }
