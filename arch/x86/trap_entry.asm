@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: BSD-2-Clause
-; The ways in from the interrupt descriptor table. Stub n sits at trap_stubs + 16 * n; all of them leave a
-; struct trap_frame (arch/x86/traps.h) and call trap_handle(frame) on the stack that the table chose. There is no
-; ring 3, so GS is always the hypervisor's.
+; The ways in from the interrupt descriptor table. Stub n sits at trap_stubs + 16 * n; all of them
+; leave a struct trap_frame (arch/x86/traps.h) and call trap_handle(frame) on the stack that the table
+; chose. There is no ring 3, so GS is always the hypervisor's.
 
 bits 64
 section .text
@@ -9,7 +9,8 @@ section .text
 extern trap_handle
 
 ; The CPU pushes an error code for these (SDM 3A table 6-1).
-%define HAS_ERROR_CODE(v) ((v) == 8 || ((v) >= 10 && (v) <= 14) || (v) == 17 || (v) == 21 || (v) == 29 || (v) == 30)
+%define HAS_ERROR_CODE(v) ((v) == 8 || ((v) >= 10 && (v) <= 14) || (v) == 17 || (v) == 21 || \
+	(v) == 29 || (v) == 30)
 
 align 16
 global trap_stubs

@@ -36,8 +36,7 @@ enum {
 
 #define RX_RING	     1024   /* power of two */
 #define MAX_PER_INTR 256    /* bytes and causes handled at a time: a broken UART must not hold us */
-#define TX_PATIENCE  200000 /* status reads, about 0.2 s on hardware: far more than 16 bytes take  \
-			     */
+#define TX_PATIENCE  200000 /* status reads, about 0.2 s: far more than 16 bytes take */
 
 static struct {
 	bool present;

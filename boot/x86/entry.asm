@@ -1,10 +1,10 @@
 ; SPDX-License-Identifier: BSD-2-Clause
 ; From the multiboot2 loader's 32-bit hand-over to C in long mode.
 ;
-; The image is linked at IMAGE_BASE and loaded anywhere below 4 GiB, aligned to 2 MiB: up to the jump to the
-; linked address nothing here may depend on where it runs, so every address is EBP, the load address, plus a
-; distance from IMAGE_BASE. The state at entry is that of Multiboot2 3.3; the rest is whatever firmware left
-; (under OVMF CR4 and EFER are not zero, under some BIOSes the caches are off).
+; The image is linked at IMAGE_BASE and loaded anywhere below 4 GiB, aligned to 2 MiB: up to the jump
+; to the linked address nothing here may depend on where it runs, so every address is EBP, the load
+; address, plus a distance from IMAGE_BASE. The state at entry is that of Multiboot2 3.3; the rest is
+; whatever firmware left (under OVMF CR4 and EFER are not zero, under some BIOSes the caches are off).
 
 IMAGE_BASE	equ 0xffffffff80000000
 %define PHYS(label)	(label - IMAGE_BASE)
@@ -57,8 +57,8 @@ header:
 	dd 8
 header_end:
 
-; EAX loader magic, EBX information structure. There is no stack: the reserved word of the structure, at
-; EBX + 4, takes the one return address that tells where we are.
+; EAX loader magic, EBX information structure. There is no stack: the reserved word of the structure,
+; at EBX + 4, takes the one return address that tells where we are.
 global entry
 entry:
 	cli
@@ -129,10 +129,11 @@ entry:
 
 .no_long_mode:
 	db 13, 10, "Sluice: this CPU has no 64-bit mode.", 13, 10, 0
-.no_nx:	db 13, 10, "Sluice: this CPU does not offer no-execute pages; firmware set-up may have them off.", 13, 10, 0
+.no_nx:	db 13, 10, "Sluice: this CPU does not offer no-execute pages; "
+	db "firmware set-up may have them off.", 13, 10, 0
 
-; The first 4 GiB at 0, where we run, and at the direct map's place; the image where it is linked. All of it
-; writable and executable, for the few moments until paging_init() replaces it. .bss came cleared.
+; The first 4 GiB at 0, where we run, and at the direct map's place; the image where it is linked. All
+; of it writable and executable, for the few moments until paging_init() replaces it. .bss came cleared.
 build_tables:
 	lea	edi, [ebp + PHYS(early_pml4)]
 	lea	eax, [ebp + PHYS(early_pdpt) + (PRESENT | WRITABLE)]
