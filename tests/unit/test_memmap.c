@@ -40,10 +40,10 @@ static bool backed(const struct memmap *m)
 
 		if (base < MEMMAP_HIGH && end > MEMMAP_PCI_BASE)
 			return false;
-		if (base < MEMMAP_TABLES && end > MEMMAP_HOLE)
+		if (base < MEMMAP_ROM && end > MEMMAP_HOLE)
 			return false;
 	}
-	return in_slot(m, MEMMAP_TABLES, MEMMAP_TABLES_SIZE);
+	return in_slot(m, MEMMAP_ROM, MEMMAP_1M - MEMMAP_ROM);
 }
 
 static void test_sizes(void)
@@ -60,8 +60,8 @@ static void test_sizes(void)
 		}
 		for (unsigned i = 0; i < m.nr_slots; i++)
 			ram += m.slot[i].size;
-		/* all of it but the hole for display and option ROMs */
-		wrong += ram != size - (MEMMAP_TABLES - MEMMAP_HOLE);
+		/* all of it but the hole for the display */
+		wrong += ram != size - (MEMMAP_ROM - MEMMAP_HOLE);
 		wrong += !sorted(&m) || !backed(&m);
 		wrong += m.low_end + m.high_size != size;
 	}

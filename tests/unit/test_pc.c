@@ -264,7 +264,7 @@ static void test_boot(void)
 	ok(loaded.nr_e820 == 6 && loaded.e820[3].size == 63 * MIB, "and the memory map");
 	is_u64(started_at, 0x1000200, "vCPU 0 starts where the loader said");
 	ok(memcmp(guestmem_flat_at(&vm.mem, 0xe0000, 8), "RSD PTR ", 8) == 0, "tables are there");
-	is_u64(guestmem_ram_bytes(&vm.mem), 64 * MIB - 256 * KIB, "RAM but for the ROM hole");
+	is_u64(guestmem_ram_bytes(&vm.mem), 64 * MIB - 128 * KIB, "RAM but for the display hole");
 	outb(0x70, 0x00);
 	is_u64(inb(0x71), 0x58, "the clock shows the machine's time");
 	rig_advance(3 * NS_PER_SEC);

@@ -10,7 +10,8 @@
 #define PM1_TMR	   0x0001u /* bits of status and enable */
 #define PM1_GBL	   0x0020u
 #define PM1_PWRBTN 0x0100u
-#define EN_MASK	   (PM1_TMR | PM1_GBL | PM1_PWRBTN)
+#define PM1_RTC	   0x0400u /* never comes; kernels enable it and read back */
+#define EN_MASK	   (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC)
 
 #define CNT_SCI_EN     0x0001u
 #define CNT_BM_RLD     0x0002u

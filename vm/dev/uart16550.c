@@ -233,9 +233,13 @@ static void transmit(struct uart16550 *u)
 
 static void write_data(struct uart16550 *u, uint8_t byte)
 {
-	if (u->s.tx_count < fifo_depth(u))
+	/*
+	 * The line behind may be slower than the divisor says, and drivers wait only so long for
+	 * THRE before they write all the same (Linux's console: 10 ms a byte). The buffer is deeper
+	 * than the FIFO for them. A guest that never looks overwrites the newest byte.
+	 */
+	if (u->s.tx_count < UART16550_TX_BUFFER)
 		u->s.tx_count++;
-	/* else a guest that does not look at THRE: the newest byte is overwritten */
 	u->s.tx[u->s.tx_count - 1] = byte;
 	u->s.thre_pending = false;
 	/* The interrupt is withdrawn and comes anew: an edge-triggered input must see both. */

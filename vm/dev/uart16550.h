@@ -19,6 +19,7 @@
 #include "vm/dev/vtimer.h"
 
 #define UART16550_FIFO		16
+#define UART16550_TX_BUFFER	64 /* behind the transmitter, see write_data */
 #define UART16550_STATE_VERSION 1
 
 struct uart16550_state {
@@ -32,7 +33,7 @@ struct uart16550_state {
 	uint8_t tx_count;
 	uint8_t rx[UART16550_FIFO];
 	uint8_t rx_error[UART16550_FIFO]; /* LSR bits that come up with the byte */
-	uint8_t tx[UART16550_FIFO];
+	uint8_t tx[UART16550_TX_BUFFER];
 };
 
 /* The other end of the line. Both are called with the UART's lock held; neither calls back. */

@@ -36,7 +36,8 @@ int memmap_build(uint64_t memory, struct memmap *map)
 	low_size = map->low_end - MEMMAP_1M;
 
 	add_slot(map, 0, MEMMAP_HOLE);
-	add_slot(map, MEMMAP_TABLES, MEMMAP_TABLES_SIZE);
+	/* No option ROMs, but kernels look for them byte by byte: zeroes cost no exits. */
+	add_slot(map, MEMMAP_ROM, MEMMAP_1M - MEMMAP_ROM);
 	add_slot(map, MEMMAP_1M, low_size);
 	add_slot(map, MEMMAP_HIGH, map->high_size);
 

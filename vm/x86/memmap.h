@@ -4,8 +4,8 @@
  *PCI window all follow.
  *
  *	0		RAM, of which the last KiB below 0xa0000 is reserved as by every BIOS
- *	0xa0000		nothing (display and option ROMs)
- *	0xe0000		RAM, reserved: firmware tables
+ *	0xa0000		nothing (display)
+ *	0xc0000		RAM, where a PC has its ROMs; the firmware tables from 0xe0000 on
  *	1 MiB		RAM, to 3 GiB at most
  *	3 GiB		PCI window, I/O APIC, local APICs, nothing
  *	4 GiB		the rest of RAM
@@ -20,6 +20,7 @@
 
 #define MEMMAP_EBDA	   0x9fc00ULL
 #define MEMMAP_HOLE	   0xa0000ULL
+#define MEMMAP_ROM	   0xc0000ULL /* from here to 1 MiB RAM-backed, as shadowed ROMs are */
 #define MEMMAP_TABLES	   0xe0000ULL /* firmware tables, RAM-backed */
 #define MEMMAP_TABLES_SIZE 0x20000ULL
 #define MEMMAP_1M	   0x100000ULL
