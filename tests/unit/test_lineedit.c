@@ -213,6 +213,9 @@ static void test_long(void)
 	type("\177");
 	ok(type("\r") == LINE_DONE, "which can be shortened and entered");
 	lineedit_begin(&le);
+	type(line);
+	ok(type("\177\r") == LINE_DONE, "as can the line itself, once somebody has seen its end");
+	lineedit_begin(&le);
 	ok(type("list\r") == LINE_DONE && strcmp(le.buf, "list") == 0, "the next line is well");
 }
 

@@ -41,6 +41,7 @@ static void run_at(uint64_t t)
 {
 	now = t;
 	nr_fired = 0;
+	hardware = TIMER_NEVER; /* it fired, that is why this runs */
 	timer_queue_run(&this_pcpu()->timers);
 }
 

@@ -274,6 +274,7 @@ static void test_sleep(void)
 	a = define("a");
 	vm_start(a, err, sizeof(err));
 	fake_steps(3);
+	ok(fake_idles > 0 && fake_now < SCHED_SLICE_NS, "its slice does not end the sleep");
 	idles = fake_idles;
 	fake_steps(5);
 	is_u64(fake_idles - idles, 5, "a halted guest lets the machine sleep");
