@@ -31,6 +31,7 @@
 #define LIVE_MAX                                                                                   \
 	1024u /* output an attached guest may have under way: what Ctrl-C cannot recall            \
 	       */
+#define LIVE_ROOM      32u   /* of it, so much room is worth telling a waiting guest */
 #define INPUT_SIZE     1024u /* keys that wait for a guest */
 #define INPUT_ROUND    256u  /* bytes of input taken in one round of the main loop */
 #define STALL_NS       1000000000ull
@@ -322,8 +323,9 @@ static void notify_drained(struct vm *vm)
 	bool owed;
 
 	console_lock();
+	/* Soon, at the first few bytes of room: drivers wait for their transmitter only so long. */
 	owed = vm->console->behind &&
-	       (con.attached != vm || ring_fill(&vm->console->out) <= LIVE_MAX / 2);
+	       (con.attached != vm || ring_fill(&vm->console->out) <= LIVE_MAX - LIVE_ROOM);
 	if (owed)
 		vm->console->behind = false;
 	console_unlock();
