@@ -55,7 +55,7 @@ COMMON   := -std=c11 $(WARNINGS) -I. -Ibuild/gen -MMD -MP
 FREESTANDING := $(COMMON) -ffreestanding -O2 -g -fno-pic -fno-stack-protector -fno-omit-frame-pointer \
 	-fno-common -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)=.
 X86    := $(FREESTANDING) -m64 -march=x86-64 -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fcf-protection=none
-ARM64  := $(FREESTANDING) -mgeneral-regs-only
+ARM64  := $(FREESTANDING) -mgeneral-regs-only -mno-outline-atomics
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 HOST   := $(COMMON) -g -O1 -D_GNU_SOURCE -fno-omit-frame-pointer $(SANITIZE)
 
@@ -68,7 +68,7 @@ B := build/$(ARCH)
 all: $(B)/sluice.elf ## the hypervisor: build/x86_64/sluice.elf
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 	@echo "Variables: FIRMWARE=bios|uefi CPU=$(CPU) SMP=n MEM=size CONF=guests-file CMDLINE=words DEV=/dev/sdX T=test V=1"
 
 # What each target needs installed; `setup` runs before anything is compiled.
@@ -80,7 +80,7 @@ needs_test  := build check iso guest run uefi
 setup:
 	@sh tools/setup.sh $(filter-out bios,$(or $(foreach g,$(MAKECMDGOALS),$(needs_$g)),build))
 
-.PHONY: all help setup iso run check test flash clean
+.PHONY: all help setup iso run flash check test clean
 
 # --- compile ------------------------------------------------------------------------------------
 
@@ -197,6 +197,26 @@ unit := $(unit_c:tests/%.c=build/%)
 fuzz := $(fuzz_c:tests/%.c=build/%)
 $(foreach p,$(unit),$(eval $(call program,unit,$(notdir $p),host-gcc,gcc)))
 $(foreach p,$(fuzz),$(eval $(call program,fuzz,$(notdir $p),host-clang,clang -fsanitize=fuzzer)))
+
+build/fuzz/seeds: tests/fuzz/seeds.py | setup
+	@python3 $< $@ && touch $@
+
+# --- check and test -----------------------------------------------------------------------------
+
+# Everything that must build: the whole image with both compilers, the core for arm64 with both, and
+# what is plain C for this host with both.
+everything := build/x86_64-gcc/sluice.debug build/x86_64-clang/sluice.debug \
+	$(core_c:%.c=build/arm64-gcc/%.o) $(core_c:%.c=build/arm64-clang/%.o) \
+	$(patsubst %.c,build/host-gcc/%.o,$(core_c) $(vm_c)) \
+	$(patsubst %.c,build/host-clang/%.o,$(core_c) $(vm_c)) \
+	$(unit) $(fuzz) $(if $(fuzz),build/fuzz/seeds)
+check_args = --lint --unit $(unit) --fuzz $(fuzz) --only '$(T)'
+
+check: $(everything) ## lint, unit tests, seconds of fuzzing: what needs no emulator
+	@python3 tests/run.py $(check_args)
+
+test: $(everything) $(B)/sluice.elf $(guests) build/guest/vmlinuz build/guest/vmlinuz-standard build/guest/initrd.img ## all tests; T=part of a name for some
+	@python3 tests/run.py $(check_args) --boot
 
 clean: ## removes build/, the fetched packages included
 	rm -rf build

@@ -7,7 +7,7 @@ import time
 from machine import check
 from suite import INITRD, STANDARD_KERNEL, boot, case, debian, linux
 
-DEATH = r"guest debian: [^\r\n]*|Kernel panic[^\r\n]*|panic:[^\r\n]*"
+DEATH = r"(?:guest debian: (?!started)|Kernel panic|panic:)[^\r\n]*\r?\n"
 
 
 def whole_story(m):

@@ -4,6 +4,10 @@
 
 uint32_t guest_main(const struct multiboot_info *info)
 {
+	static const struct {
+		uint16_t limit;
+		uint32_t base;
+	} __attribute__((packed)) empty = {0, 0};
 	const char *s = (const char *)info->cmdline;
 
 	while (*s && s[1])
@@ -20,6 +24,9 @@ uint32_t guest_main(const struct multiboot_info *info)
 		break;
 	case '9': /* fast reset */
 		out8(0x92, 0x01);
+		break;
+	case 't': /* triple fault on an empty descriptor table */
+		__asm__ volatile("lidt %0; int3" : : "m"(empty));
 		break;
 	}
 	for (uint32_t i = 0; i < 100000; i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Triple fault: an exception with no descriptor table to take it. */
+/* Triple fault: no gate of the interrupt descriptor table is present. */
 #include "guest.h"
 
 uint32_t guest_main(const struct multiboot_info *info)
@@ -7,10 +7,10 @@ uint32_t guest_main(const struct multiboot_info *info)
 	static const struct {
 		uint16_t limit;
 		uint32_t base;
-	} __attribute__((packed)) none = {0, 0};
+	} __attribute__((packed)) absent = {32 * 8 - 1, 0x600000};
 
 	(void)info;
 	say("triple: going\n");
-	__asm__ volatile("lidt %0; int3" : : "m"(none));
+	__asm__ volatile("lidt %0; int3" : : "m"(absent));
 	return 1;
 }
