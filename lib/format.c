@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#if !__STDC_HOSTED__
+#if !__STDC_HOSTED__ || defined(FORMAT_TESTED)
 
 struct out {
 	char *buf;

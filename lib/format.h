@@ -10,7 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-#if __STDC_HOSTED__
+#if __STDC_HOSTED__ && !defined(FORMAT_TESTED)
 #include <stdio.h>
 #else
 __attribute__((format(printf, 3, 4))) int snprintf(char *buf, size_t size, const char *fmt, ...);
