@@ -100,7 +100,8 @@ $(eval $(call flavour,host-gcc,gcc,$(HOST)))
 $(eval $(call flavour,host-clang,clang,$(HOST) -fsanitize=fuzzer-no-link))
 
 # Small where nothing is hot: devices, loaders and the monitor, boot.
-$(foreach d,$(VM_DIRS) boot,build/x86_64-gcc/$d/%.o build/x86_64-clang/$d/%.o): EXTRA = -Os
+$(foreach d,$(VM_DIRS) boot,build/x86_64-gcc/$d/%.o): EXTRA = -Os
+$(foreach d,$(VM_DIRS) boot,build/x86_64-clang/$d/%.o): EXTRA = -Oz
 
 # gcc would turn the loop of memset into a call of memset.
 build/x86_64-gcc/lib/string.o build/arm64-gcc/lib/string.o: EXTRA = -fno-tree-loop-distribute-patterns
