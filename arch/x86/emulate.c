@@ -521,6 +521,35 @@ static bool exec_pop(struct emu *e)
 	return true;
 }
 
+/* ---- the machine status word, the low half of CR0 ---- */
+
+static bool exec_smsw(struct emu *e)
+{
+	const struct insn_opnd *dst = &e->in.dst;
+	uint64_t cr0 = e->cpu->paging.cr0;
+	struct ref ref;
+
+	if (dst->kind == OPND_MEM)
+		return resolve_mem(e, dst->size, true, &ref) && write_ref(e, &ref, cr0);
+	set_opnd_reg(e, dst, cr0);
+	return true;
+}
+
+static bool exec_lmsw(struct emu *e)
+{
+	uint64_t v = get_src(e);
+	struct ref ref;
+
+	if (e->cpu->cpl != 0)
+		return raise(e, VEC_GP, true, 0);
+	if (e->in.src.kind == OPND_MEM &&
+	    (!resolve_mem(e, 2, false, &ref) || !read_ref(e, &ref, &v)))
+		return false;
+	e->cpu->msw = (uint16_t)v;
+	e->cpu->msw_loaded = true;
+	return true;
+}
+
 /* ---- strings ---- */
 
 /* A string operand's address register, for resolve(). */
@@ -751,6 +780,10 @@ static bool execute(struct emu *e, bool *over)
 		return exec_pop(e);
 	if (e->in.op >= INSN_ADD && e->in.op <= INSN_CMPXCHG)
 		return exec_simple(e);
+	if (e->in.op == INSN_SMSW)
+		return exec_smsw(e);
+	if (e->in.op == INSN_LMSW)
+		return exec_lmsw(e);
 	return unsupported(e, "instruction does not access memory");
 }
 
@@ -787,6 +820,7 @@ enum emu_result emulate(struct emu_cpu *cpu, struct guestmem *gm, const struct e
 	memset(fault, 0, sizeof(*fault));
 	memcpy(e.gpr, cpu->gpr, sizeof(e.gpr));
 	cpu->step_trap = false;
+	cpu->msw_loaded = false;
 	if (fetch_and_decode(&e) && execute(&e, &over))
 		finish(&e, over);
 	else if (e.result == EMU_FAULT)

@@ -60,6 +60,10 @@ struct emu_cpu {
 	/* Out, with EMU_DONE: RFLAGS.TF was set, so #DB with DR6.BS is due before the next
 	 * instruction. */
 	bool step_trap;
+	/* Out, with EMU_DONE: the instruction was LMSW, and this is its operand: the caller loads
+	 * CR0. */
+	bool msw_loaded;
+	uint16_t msw;
 };
 
 /* The devices. `ctx` is what emulate() was given. */

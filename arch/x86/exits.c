@@ -111,12 +111,17 @@ void exit_wrmsr(struct vcpu_arch *a, uint64_t next_rip)
 		vcpu_skip(a, next_rip);
 }
 
+/* The intercept comes before the processor's own checks: ring 3 gets here, too. */
 void exit_xsetbv(struct vcpu_arch *a, uint64_t next_rip)
 {
 	uint64_t value = a->gpr[GPR_RDX] << 32 | (uint32_t)a->gpr[GPR_RAX];
+	struct emu_cpu cpu;
 
 	a->vcpu->exits[EXIT_XSETBV]++;
-	if ((uint32_t)a->gpr[GPR_RCX] != 0 || !control_write_xcr0(a, value))
+	virt->read_state(a, &cpu);
+	if (!(a->cr4 & CR4_OSXSAVE))
+		vcpu_raise(a, VEC_UD);
+	else if (cpu.cpl != 0 || (uint32_t)a->gpr[GPR_RCX] != 0 || !control_write_xcr0(a, value))
 		raise_gp(a);
 	else
 		vcpu_skip(a, next_rip);
@@ -204,6 +209,14 @@ static void take_registers(struct vcpu_arch *a, const struct emu_cpu *cpu)
 	a->rflags = cpu->rflags;
 }
 
+/* LMSW: the low four bits of CR0, but PE can only be set (APM vol 3): no such value is illegal. */
+static void lmsw(struct vcpu_arch *a, uint16_t value)
+{
+	uint64_t old = a->cr0;
+
+	control_write_cr0(a, (old & ~0xfULL) | (value & 0xf) | (old & CR0_PE));
+}
+
 /* Executes the instruction at RIP in software; `gpa` is for the report. */
 static void emulate_one(struct vcpu_arch *a, struct emu_cpu *cpu, uint64_t gpa)
 {
@@ -219,6 +232,8 @@ static void emulate_one(struct vcpu_arch *a, struct emu_cpu *cpu, uint64_t gpa)
 	case EMU_DONE: /* RIP stays on a rep string instruction that is not finished */
 		take_registers(a, cpu);
 		virt->advance(a, cpu->rip);
+		if (cpu->msw_loaded)
+			lmsw(a, cpu->msw);
 		if (cpu->step_trap)
 			virt->step_trap(a);
 		break;
@@ -322,47 +337,51 @@ static uint64_t read_cr(const struct vcpu_arch *a, unsigned cr)
 	return cr == 0 ? a->cr0 : cr == 4 ? a->cr4 : (uint64_t)lapic_tpr(pc_lapic(a->vcpu)) >> 4;
 }
 
-/* LMSW: the low four bits of CR0, but PE can only be set (APM vol 3). */
-static bool lmsw(struct vcpu_arch *a, uint16_t value)
+/* MOV to and from CR0, CR4 and CR8, and CLTS: false for #GP. */
+static bool access_cr(struct vcpu_arch *a, const struct insn *insn)
 {
-	uint64_t old = a->cr0;
-	uint64_t low = (value & 0xf) | (old & CR0_PE);
+	uint64_t v;
 
-	return control_write_cr0(a, (old & ~0xfULL) | low);
+	if (insn->op == INSN_CLTS)
+		return control_write_cr0(a, a->cr0 & ~CR0_TS);
+	if (insn->dst.kind == OPND_CR) {
+		v = a->gpr[insn->src.reg];
+		return write_cr(a, insn->dst.reg, insn->src.size == 8 ? v : (uint32_t)v);
+	}
+	v = read_cr(a, insn->src.reg);
+	a->gpr[insn->dst.reg] = insn->dst.size == 8 ? v : (uint32_t)v;
+	return true;
 }
 
+static bool uses_trapped_cr(const struct insn *insn)
+{
+	const struct insn_opnd *cr = insn->dst.kind == OPND_CR ? &insn->dst : &insn->src;
+
+	if (insn->op == INSN_MOV_CR)
+		return cr->reg == 0 || cr->reg == 4 || cr->reg == 8;
+	return insn->op == INSN_CLTS || insn->op == INSN_SMSW || insn->op == INSN_LMSW;
+}
+
+/*
+ * The instruction is read from memory a second time, and what is there now need not be what the
+ * processor has checked: another vCPU may have changed it. So ring 3 gets no more than SMSW, which
+ * is anybody's.
+ */
 void exit_system_insn(struct vcpu_arch *a)
 {
 	uint8_t bytes[INSN_MAX_LENGTH];
 	struct emu_cpu cpu;
 	struct insn insn;
-	bool ok = true;
 	unsigned n;
 
 	a->vcpu->exits[EXIT_CR]++;
 	vcpu_read_state(a, &cpu);
 	n = emu_fetch(&cpu, &a->vcpu->vm->mem, bytes);
-	if (insn_decode(bytes, n, emu_mode(&cpu), &insn) != DECODE_OK)
-		return; /* another vCPU changed it: execute what is there now */
-	if (insn.op == INSN_MOV_CR && insn.dst.kind == OPND_CR) {
-		uint64_t v = a->gpr[insn.src.reg];
-
-		ok = write_cr(a, insn.dst.reg, insn.src.size == 8 ? v : (uint32_t)v);
-	} else if (insn.op == INSN_MOV_CR) {
-		uint64_t v = read_cr(a, insn.src.reg);
-
-		a->gpr[insn.dst.reg] = insn.dst.size == 8 ? v : (uint32_t)v;
-	} else if (insn.op == INSN_LMSW && insn.src.kind == OPND_REG) {
-		ok = lmsw(a, (uint16_t)a->gpr[insn.src.reg]);
-	} else if (insn.op == INSN_CLTS) {
-		ok = control_write_cr0(a, a->cr0 & ~CR0_TS);
-	} else {
-		vm_stop(a->vcpu->vm, VM_CAUSE_KILLED, 0,
-			"unsupported access to a control register at rip 0x%llx",
-			(unsigned long long)a->rip);
-		return;
-	}
-	if (ok)
+	if (insn_decode(bytes, n, emu_mode(&cpu), &insn) != DECODE_OK || !uses_trapped_cr(&insn))
+		return; /* execute what is there now */
+	if (insn.op == INSN_SMSW || insn.op == INSN_LMSW)
+		emulate_one(a, &cpu, 0);
+	else if (cpu.cpl == 0 && access_cr(a, &insn))
 		vcpu_skip(a, a->rip + insn.length);
 	else
 		raise_gp(a);

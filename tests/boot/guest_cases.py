@@ -124,6 +124,12 @@ def guest_privileged(name):
 
 
 @case
+def guest_rings(name):
+    """Ring 3 gets no further through an intercept than it would without."""
+    ends_as(name, "rings", r"^exited, status 0$")
+
+
+@case
 def guest_mmio_forms(name):
     ends_as(name, "mmio", r"^exited, status 0$", "forms")
 
