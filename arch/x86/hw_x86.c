@@ -52,6 +52,21 @@ void hw_tlbi(const struct hw_tlbi_cmd *cmd)
 	panic("TLB command %d has no meaning with SVM", (int)cmd->op);
 }
 
+void hw_load_root(pa_t root, uint32_t tag)
+{
+	panic("root %#llx of tag %u: x86 loads roots with the guest", (unsigned long long)root.v,
+	      tag);
+}
+
+/* Caches are coherent with everything that guests and devices do (SDM vol 3, 12.3; APM vol 2, 7.1).
+ */
+void hw_cache(enum hw_cache_op op, pa_t at, uint64_t size)
+{
+	(void)op;
+	(void)at;
+	(void)size;
+}
+
 void hw_kick(unsigned pcpu)
 {
 	const struct percpu *to = percpu_of(pcpu);
@@ -73,6 +88,7 @@ static struct hw_mmu_caps probe(void)
 		.max_leaf_level = x1d & BIT(26) ? 2 : 1,
 		.accessed_dirty =
 			true, /* nested tables are walked as user tables: always (15.25.5) */
+		.icache_coherent = true,
 	};
 
 	return caps;

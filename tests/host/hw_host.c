@@ -17,11 +17,15 @@ struct hw_mmu_caps host_caps = {
 	.ipa_bits = 48,
 	.max_leaf_level = 2,
 	.accessed_dirty = true,
+	.icache_coherent = true,
 };
 const struct stage2_format *host_format;
 _Thread_local unsigned host_cpu;
 unsigned host_kicks[MAX_PCPUS];
 void (*host_on_tlbi)(const struct hw_tlbi_cmd *cmd);
+void (*host_on_barrier)(enum hw_barrier kind);
+void (*host_on_load)(pa_t root, uint32_t tag);
+void (*host_on_cache)(enum hw_cache_op op, pa_t at, uint64_t size);
 void (*host_on_relax)(void);
 void (*host_on_atomic)(const void *p, bool write);
 
@@ -71,8 +75,21 @@ void hw_relax(void)
 
 void hw_barrier(enum hw_barrier kind)
 {
-	(void)kind;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (host_on_barrier)
+		host_on_barrier(kind);
+}
+
+void hw_load_root(pa_t root, uint32_t tag)
+{
+	if (host_on_load)
+		host_on_load(root, tag);
+}
+
+void hw_cache(enum hw_cache_op op, pa_t at, uint64_t size)
+{
+	if (host_on_cache)
+		host_on_cache(op, at, size);
 }
 
 void hw_tlbi(const struct hw_tlbi_cmd *cmd)

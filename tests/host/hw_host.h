@@ -14,6 +14,9 @@ extern const struct stage2_format *host_format;		    /* what hw_stage2_format() 
 extern _Thread_local unsigned host_cpu;			    /* what hw_cpu() returns */
 extern unsigned host_kicks[MAX_PCPUS];			    /* kicks received */
 extern void (*host_on_tlbi)(const struct hw_tlbi_cmd *cmd); /* carries commands out, or NULL */
+extern void (*host_on_barrier)(enum hw_barrier kind);	    /* or NULL */
+extern void (*host_on_load)(pa_t root, uint32_t tag);	    /* hw_load_root, or NULL */
+extern void (*host_on_cache)(enum hw_cache_op op, pa_t at, uint64_t size); /* or NULL */
 extern void (*host_on_relax)(void);			  /* called while somebody spins, or NULL */
 extern void (*host_on_atomic)(const void *p, bool write); /* called before each shared access */
 
