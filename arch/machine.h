@@ -76,6 +76,16 @@ int machine_console_rx(void);
  */
 void machine_console_tx_wait(bool on);
 
+/* ---- CPUs ---- */
+
+/*
+ * Starts the CPUs that firmware names as usable. Each calls `ready` first, one CPU after the other:
+ * NULL, or why it cannot be used. When all have been asked, each calls `run`, which must not
+ * return. One that does not come up in time or is refused is reported and left out. Returns how
+ * many run, this one counted. Once, by the boot CPU.
+ */
+unsigned machine_start_cpus(const char *(*ready)(void), void (*run)(void));
+
 /* ---- power ---- */
 
 /* Each tries every way the machine offers; if none works, a line on the console says so and it

@@ -212,7 +212,7 @@ static void describe_machine(void)
 {
 	const struct machine_info *m = machine_info();
 
-	log_info("cpu: %s, %u known, 1 running", m->cpu_name, m->nr_cpus);
+	log_info("cpu: %s, %u known", m->cpu_name, m->nr_cpus);
 	if (m->nr_cpus_ignored)
 		log_warn("%u CPUs are more than Sluice can use", m->nr_cpus_ignored);
 	log_info("clock: tsc %lu.%03lu MHz by %s, %s timer; %s", m->tsc_hz / 1000000,
@@ -236,7 +236,8 @@ void boot_main(uint32_t info_at, uint32_t image_base)
 	keep_modules();
 	keep_symbols();
 	read_acpi();
-	machine_init(&acpi, info.uefi ? "UEFI" : "BIOS", info.loader, memory.reported);
+	machine_init(&acpi, info.uefi ? "UEFI" : "BIOS", info.loader, memory.reported,
+		     memory.trampoline);
 	describe_machine();
 	vm = (struct vm_boot){info.cmdline, modules, info.nr_modules};
 	vm_main(&vm);

@@ -5,6 +5,7 @@
  */
 #include "vm/init.h"
 
+#include "arch/hw.h"
 #include "arch/machine.h"
 #include "arch/vcpu.h"
 #include "lib/check.h"
@@ -26,6 +27,7 @@
 
 static struct vm_boot boot;
 static struct cmdline options;
+static bool can_run_guests;
 
 const struct vm_module *vm_module_find(const char *name)
 {
@@ -67,10 +69,35 @@ static void init_virt(void)
 			why = "not enough memory";
 	}
 	vm_set_unavailable(why);
+	can_run_guests = !why;
 	if (why)
 		log_err("this machine cannot run guests: %s", why);
 	else
 		log_info("%s", arch_virt_describe());
+}
+
+/* --- the other CPUs --------------------------------------------------------------------------- */
+
+/* On the pCPU that has just come up. */
+static const char *cpu_ready(void)
+{
+	const char *why = NULL;
+
+	if (can_run_guests) {
+		why = arch_virt_init();
+		if (!why && tlbi_pcpu_init(hw_cpu()))
+			why = "not enough memory";
+	}
+	if (!why && pcpu_init(hw_cpu()))
+		why = "not enough memory";
+	return why;
+}
+
+static void start_cpus(void)
+{
+	unsigned running = machine_start_cpus(cpu_ready, sched_main);
+
+	log_info("cpu: %u running", running);
 }
 
 /* --- guests ----------------------------------------------------------------------------------- */
@@ -177,6 +204,7 @@ void vm_main(const struct vm_boot *from_boot)
 	monitor_init();
 	init_options();
 	init_virt();
+	start_cpus();
 	vm_on_last_end(all_ended);
 	define_guests();
 	start_guests();

@@ -9,8 +9,8 @@
 #include "lib/errno.h"
 #include "mm/kalloc.h"
 
-static struct pcpu boot_pcpu; /* there before any allocation */
-static struct pcpu *pcpus[MAX_PCPUS];
+static struct pcpu boot_pcpu;	    /* there before any allocation */
+static atomic_u64 pcpus[MAX_PCPUS]; /* addresses */
 
 static void slice_over(struct timer *t)
 {
@@ -22,25 +22,25 @@ int pcpu_init(unsigned cpu)
 {
 	struct pcpu *p;
 
-	CHECK(cpu < MAX_PCPUS && !pcpus[cpu]);
+	CHECK(cpu < MAX_PCPUS && !pcpu_get(cpu));
 	p = cpu == PCPU_BOOT ? &boot_pcpu : kzalloc(sizeof(*p));
 	if (!p)
 		return -ENOMEM;
 	*p = (struct pcpu){.id = cpu, .runq = {.lock = SPINLOCK_INIT}};
 	timer_queue_init(&p->timers, cpu);
 	timer_init(&p->slice, slice_over);
-	pcpus[cpu] = p;
+	atomic_store64_rel(&pcpus[cpu], (uint64_t)(uintptr_t)p);
 	return 0;
 }
 
 struct pcpu *this_pcpu(void)
 {
-	return pcpus[hw_cpu()];
+	return pcpu_get(hw_cpu());
 }
 
 struct pcpu *pcpu_get(unsigned cpu)
 {
-	return cpu < MAX_PCPUS ? pcpus[cpu] : NULL;
+	return cpu < MAX_PCPUS ? (struct pcpu *)(uintptr_t)atomic_load64_acq(&pcpus[cpu]) : NULL;
 }
 
 void pcpu_raise(unsigned work_bits)
@@ -55,9 +55,9 @@ void pcpu_raise_on(unsigned cpu, unsigned work_bits)
 {
 	struct pcpu *p = pcpu_get(cpu);
 
-	if (!p)
+	/* Who set a bit that is still there kicks, or has kicked: the target will look. */
+	if (!p || !(~atomic_or32(&p->work, work_bits) & work_bits))
 		return;
-	atomic_or32(&p->work, work_bits);
 	if (cpu != hw_cpu())
 		hw_kick(cpu); /* it stays pending until the target looks: no wake-up is lost */
 }

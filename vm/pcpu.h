@@ -51,8 +51,8 @@ struct pcpu {
 };
 
 /*
- * Gives pCPU `cpu` its structure, -ENOMEM when there is no room for it. The boot CPU does it for
- * each before that one starts.
+ * Gives pCPU `cpu` its structure, -ENOMEM when there is no room for it. Done by that pCPU, last of
+ * what it needs: from then on others may give it work.
  */
 int pcpu_init(unsigned cpu);
 

@@ -16,6 +16,7 @@
 
 #define MSR_TSC		   0x10U
 #define MSR_APIC_BASE	   0x1bU
+#define MSR_TSC_ADJUST	   0x3bU
 #define MSR_SPEC_CTRL	   0x48U
 #define MSR_PRED_CMD	   0x49U
 #define MSR_MTRR_CAP	   0xfeU

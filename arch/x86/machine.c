@@ -8,6 +8,7 @@
 #include "arch/x86/machine.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/power.h"
+#include "arch/x86/smp.h"
 #include "arch/x86/time.h"
 #include "arch/x86/traps.h"
 #include "arch/x86/uart.h"
@@ -270,7 +271,7 @@ static void fill_cpus(void)
 }
 
 void machine_init(const struct acpi_info *acpi, const char *fw, const char *loader,
-		  uint64_t ram_bytes)
+		  uint64_t ram_bytes, pa_t trampoline)
 {
 	firmware = acpi;
 	power_init(acpi);
@@ -283,6 +284,7 @@ void machine_init(const struct acpi_info *acpi, const char *fw, const char *load
 	connect_console();
 
 	fill_cpus();
+	smp_init(trampoline, cpus, info.nr_cpus);
 	fill_cpu_name();
 	fill_features();
 	info.cpu_name = cpu_name;

@@ -126,7 +126,8 @@ static bool map_image_part(const void *from, const void *to, uint64_t prot)
 	return map(va, image_pa(from).v, end - va, prot, 0);
 }
 
-/* An overflowing stack is to fault, not to run into the next one. */
+/* An overflowing stack is to fault, not to run into the next one. The boot CPU's are in the image.
+ */
 static void unmap_guards(const struct percpu_stacks *s)
 {
 	const uint8_t *guards[] = {s->guard_main, s->guard_nmi, s->guard_df, s->guard_mc};
@@ -207,4 +208,49 @@ volatile void *paging_map_device(pa_t p, size_t size)
 const void *paging_map_firmware(pa_t p, size_t size)
 {
 	return map_window(p, size, PROT_CONST);
+}
+
+/* The four stacks, each above its guard, which no frame is given. */
+struct percpu_stacks *paging_map_stacks(void)
+{
+	static const struct {
+		size_t at, size;
+	} parts[] = {
+		{offsetof(struct percpu_stacks, main), STACK_MAIN_SIZE},
+		{offsetof(struct percpu_stacks, nmi), STACK_IST_SIZE},
+		{offsetof(struct percpu_stacks, df), STACK_IST_SIZE},
+		{offsetof(struct percpu_stacks, mc), STACK_IST_SIZE},
+	};
+	uint64_t va = window_next;
+
+	if (!range_fits(va - WINDOW_BASE, sizeof(struct percpu_stacks), WINDOW_SIZE))
+		return NULL;
+	window_next = va + sizeof(struct percpu_stacks); /* given up when frames run out half way */
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		for (size_t at = 0; at < parts[i].size; at += PAGE_SIZE) {
+			pa_t frame;
+
+			if (frames_alloc(NULL, 0, &frame) ||
+			    !map(va + parts[i].at + at, frame.v, PAGE_SIZE, PROT_DATA, 0))
+				return NULL;
+		}
+	}
+	return (struct percpu_stacks *)(uintptr_t)va;
+}
+
+bool paging_map_trampoline(pa_t page)
+{
+	return map(page.v, page.v, PAGE_SIZE, PROT_TEXT & ~P_GLOBAL, 0);
+}
+
+void paging_unmap_trampoline(pa_t page)
+{
+	*walk(page.v, 0) = 0;
+	paging_forget_trampoline();
+}
+
+/* Its entry is the only one that is not global: a write to CR3 drops it. */
+void paging_forget_trampoline(void)
+{
+	write_cr3(root_pa.v);
 }

@@ -7,15 +7,19 @@
  *windows onto devices (uncached) and firmware tables (read-only) 0xffffffff80000000  the image by 4
  *KiB pages: text RX, constants R, data RW; stack guards absent
  *
- * Everything below 0xffff800000000000 is unmapped.
+ * Everything below 0xffff800000000000 is unmapped, but for the page that CPUs start in while they
+ *do.
  */
 #ifndef SLUICE_ARCH_X86_PAGING_H
 #define SLUICE_ARCH_X86_PAGING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "boot/memory.h"
 #include "mm/types.h"
+
+struct percpu_stacks;
 
 #define DIRECT_MAP_BASE 0xffff800000000000ULL
 #define DIRECT_MAP_SIZE BIT(46) /* what one could map; RAM beyond it is not used */
@@ -57,6 +61,20 @@ pa_t paging_root(void);
  */
 volatile void *paging_map_device(pa_t p, size_t size); /* uncached, RW */
 const void *paging_map_firmware(pa_t p, size_t size);  /* cached, R */
+
+/*
+ * Stacks of another CPU, their guards not mapped; for ever. NULL without memory. As the windows:
+ * boot CPU only.
+ */
+struct percpu_stacks *paging_map_stacks(void);
+
+/*
+ * The page below 1 MiB that CPUs start in, at its own address: read-only and executable, and only
+ * while they start. A CPU that came that way forgets it when it is unmapped. False without memory.
+ */
+bool paging_map_trampoline(pa_t page);
+void paging_unmap_trampoline(pa_t page);
+void paging_forget_trampoline(void); /* on the CPU that calls */
 
 /* One past the highest physical address that this CPU and the direct map can reach. */
 uint64_t paging_limit(void);

@@ -4,10 +4,12 @@
 
 #include <stdarg.h>
 
+#include "arch/hw.h"
 #include "arch/machine.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/percpu.h"
+#include "arch/x86/smp.h"
 #include "arch/x86/symbols.h"
 #include "arch/x86/uart.h"
 #include "lib/atomic.h"
@@ -48,8 +50,8 @@ static bool on_a_stack(uint64_t rbp)
 {
 	if (!is_aligned(rbp, 8))
 		return false;
-	for (unsigned i = 0; percpu_of(i); i++) {
-		const struct percpu_stacks *s = percpu_of(i)->stacks;
+	for (unsigned i = 0; i < MAX_PCPUS; i++) {
+		const struct percpu_stacks *s = percpu_of(i) ? percpu_of(i)->stacks : &boot_stacks;
 		const uint8_t *parts[] = {s->main, s->nmi, s->df, s->mc};
 		const size_t sizes[] = {sizeof(s->main), sizeof(s->nmi), sizeof(s->df),
 					sizeof(s->mc)};
@@ -85,22 +87,22 @@ static struct percpu *trusted_cpu(void)
 {
 	uint64_t gs = rdmsr(MSR_GS_BASE);
 
-	for (unsigned i = 0; percpu_of(i); i++)
-		if ((uint64_t)(uintptr_t)percpu_of(i) == gs)
+	for (unsigned i = 0; i < MAX_PCPUS; i++)
+		if (percpu_of(i) && (uint64_t)(uintptr_t)percpu_of(i) == gs)
 			return percpu_of(i);
 	return NULL;
 }
 
+/* The first CPU has the line to itself; a panic inside of it, or on another CPU, just halts. */
 bool panic_begin(void)
 {
-	static atomic_u32 nested;
+	static atomic_u32 begun;
 	struct percpu *cpu = trusted_cpu();
 
 	interrupts_off();
-	if (cpu ? cpu->in_panic : atomic_add32(&nested, 1) > 0)
+	if (atomic_add32(&begun, 1) > 0)
 		return false;
-	if (cpu)
-		cpu->in_panic = true;
+	smp_stop_others();
 	report("%s", "");
 	if (cpu)
 		report("*** Sluice has stopped on cpu %u", cpu->index);

@@ -220,6 +220,11 @@ static uint64_t calibrate(const struct acpi_info *acpi)
 	return apic;
 }
 
+void time_init_cpu(void)
+{
+	apic_timer_init(use_deadline ? APIC_TIMER_TSC_DEADLINE : APIC_TIMER_ONE_SHOT);
+}
+
 void time_init(const struct acpi_info *acpi)
 {
 	uint64_t rtc = acpi->no_cmos_rtc ? 0 : rtc_read(acpi->century);
@@ -232,7 +237,7 @@ void time_init(const struct acpi_info *acpi)
 	apic_per_ns = mul_div_u64(apic_hz, BIT(RATE_SHIFT), NS_PER_S);
 	use_deadline = cpuid_checked(1, 0).ecx & BIT(24);
 	if (use_deadline)
-		apic_timer_init(APIC_TIMER_TSC_DEADLINE);
+		time_init_cpu();
 	else if (apic_hz == 0)
 		panic("the local APIC's timer does not count");
 	wallclock_zero = rtc * NS_PER_S - machine_now();

@@ -19,6 +19,9 @@ void time_start(void);
  */
 void time_init(const struct acpi_info *acpi);
 
+/* The timer of another CPU; needs its local APIC. */
+void time_init_cpu(void);
+
 uint64_t time_tsc_hz(void);
 uint64_t time_tsc_at_zero(void); /* the TSC when machine_now() was 0 */
 bool time_tsc_invariant(void);	 /* runs at one rate in all power states (CPUID 8000_0007 EDX[8]) */

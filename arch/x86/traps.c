@@ -2,17 +2,18 @@
 /* The interrupt descriptor table, dispatch, and the report of an exception nobody expected. */
 #include "arch/x86/traps.h"
 
+#include "arch/hw.h"
 #include "arch/machine.h"
 #include "arch/x86/apic.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/panic.h"
 #include "arch/x86/percpu.h"
+#include "arch/x86/smp.h"
 #include "arch/x86/time.h"
 #include "arch/x86/uart.h"
 #include "lib/format.h"
 #include "lib/util.h"
-#include "vm/pcpu.h"
 
 #define NR_VECTORS     256
 #define GATE_INTERRUPT 0x8eULL /* present, ring 0, 64-bit interrupt gate (SDM 3A figure 6-8) */
@@ -110,8 +111,8 @@ static void describe_error(const struct trap_frame *f, char *buf, size_t size)
 /* A fault just below a stack is an overflow of it. */
 static void report_overflow(uint64_t addr)
 {
-	for (unsigned i = 0; percpu_of(i); i++) {
-		const struct percpu_stacks *s = percpu_of(i)->stacks;
+	for (unsigned i = 0; i < MAX_PCPUS; i++) {
+		const struct percpu_stacks *s = percpu_of(i) ? percpu_of(i)->stacks : &boot_stacks;
 		const struct {
 			const uint8_t *guard;
 			const char *name;
@@ -120,7 +121,7 @@ static void report_overflow(uint64_t addr)
 			    {s->guard_df, "double-fault"},
 			    {s->guard_mc, "machine-check"}};
 
-		for (size_t k = 0; k < ARRAY_SIZE(list); k++)
+		for (size_t k = 0; percpu_of(i) && k < ARRAY_SIZE(list); k++)
 			if (addr - (uint64_t)(uintptr_t)list[k].guard < PAGE_SIZE)
 				report("*** the %s stack of cpu %u has overflowed", list[k].name,
 				       i);
@@ -199,6 +200,8 @@ static bool fix_up(struct trap_frame *f)
  * stray. */
 static void handle_nmi(const struct trap_frame *f)
 {
+	if (smp_stopping())
+		machine_halt();
 	if (in8(0x61) & 0xc0)
 		die(f);
 	this_cpu()->nmi_count++;
@@ -227,8 +230,7 @@ void trap_handle(struct trap_frame *f)
 		apic_eoi();
 		return;
 	case VEC_KICK:
-		apic_eoi();
-		pcpu_raise(PCPU_WORK_RESCHED);
+		apic_eoi(); /* it came to end a guest or a sleep, and has */
 		return;
 	case VEC_APIC_ERROR:
 		apic_error_interrupt();

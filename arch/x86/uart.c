@@ -4,6 +4,7 @@
 
 #include "arch/x86/cpu.h"
 #include "lib/errno.h"
+#include "lib/spinlock.h"
 #include "vm/pcpu.h"
 
 /* Register offsets; DLL and DLM replace the first two while LCR_DLAB is set. */
@@ -38,7 +39,12 @@ enum {
 #define MAX_PER_INTR 256    /* bytes and causes handled at a time: a broken UART must not hold us */
 #define TX_PATIENCE  200000 /* status reads, about 0.2 s: far more than 16 bytes take */
 
+/*
+ * The lock is for the state and the registers. The interrupt handler takes it too: nobody opens the
+ * interrupt window with it held. Opening and the first settings are before other CPUs run.
+ */
 static struct {
+	struct spinlock lock;
 	bool present;
 	bool wants_room; /* somebody waits for the transmitter */
 	bool dead;	 /* it stopped taking bytes: do not wait for it again */
@@ -47,7 +53,7 @@ static struct {
 	uint8_t ier;
 	uint32_t rx_head, rx_tail; /* count up for ever; the ring holds head - tail bytes */
 	uint8_t rx[RX_RING];
-} uart;
+} uart = {.lock = SPINLOCK_INIT};
 
 static uint8_t get(unsigned reg)
 {
@@ -147,11 +153,13 @@ static void move_received(void)
  */
 void uart_interrupt(void)
 {
-	uint32_t before = uart.rx_head;
 	bool room = false;
+	uint32_t before;
 
 	if (!uart.present)
 		return;
+	spin_lock(&uart.lock);
+	before = uart.rx_head;
 	for (unsigned i = 0; i < MAX_PER_INTR; i++) {
 		move_received();
 		if (uart.wants_room && get(LSR) & LSR_TX_EMPTY) {
@@ -163,16 +171,16 @@ void uart_interrupt(void)
 			break;
 		get(MSR); /* causes we did not ask for are cleared by reading */
 	}
-	if (room || uart.rx_head != before)
+	room |= uart.rx_head != before;
+	spin_unlock(&uart.lock);
+	if (room)
 		pcpu_raise(PCPU_WORK_CONSOLE);
 }
 
-size_t uart_write(const char *s, size_t n)
+static size_t write_now(const char *s, size_t n)
 {
 	size_t sent = 0;
 
-	if (!uart.present)
-		return n;
 	if (!(get(LSR) & LSR_TX_EMPTY))
 		return 0;
 	while (sent < n && sent < uart.fifo)
@@ -180,20 +188,38 @@ size_t uart_write(const char *s, size_t n)
 	return sent;
 }
 
+size_t uart_write(const char *s, size_t n)
+{
+	size_t sent;
+
+	if (!uart.present)
+		return n;
+	spin_lock(&uart.lock);
+	sent = write_now(s, n);
+	spin_unlock(&uart.lock);
+	return sent;
+}
+
 int uart_read(void)
 {
-	if (uart.rx_head == uart.rx_tail)
-		return -1;
-	return uart.rx[uart.rx_tail++ % RX_RING];
+	int c = -1;
+
+	spin_lock(&uart.lock);
+	if (uart.rx_head != uart.rx_tail)
+		c = uart.rx[uart.rx_tail++ % RX_RING];
+	spin_unlock(&uart.lock);
+	return c;
 }
 
 void uart_want_room(bool on)
 {
 	if (!uart.present)
 		return;
+	spin_lock(&uart.lock);
 	uart.wants_room = on;
 	if (uart.ier) /* interrupts are in use; an empty transmitter interrupts at once */
 		set_ier(on ? IER_RX | IER_TX : IER_RX);
+	spin_unlock(&uart.lock);
 }
 
 void uart_write_unlocked(const char *s, size_t n)
@@ -201,7 +227,7 @@ void uart_write_unlocked(const char *s, size_t n)
 	if (!uart.present)
 		return;
 	while (n) {
-		size_t sent = uart_write(s, n);
+		size_t sent = write_now(s, n);
 
 		for (unsigned i = 0; sent == 0 && !uart.dead; i++) {
 			if (i == TX_PATIENCE) {
@@ -209,7 +235,7 @@ void uart_write_unlocked(const char *s, size_t n)
 				break;
 			}
 			cpu_relax();
-			sent = uart_write(s, n);
+			sent = write_now(s, n);
 		}
 		if (sent == 0)
 			return;

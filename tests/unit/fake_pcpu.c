@@ -7,5 +7,5 @@
 
 void fake_forget_pcpu(void)
 {
-	pcpus[PCPU_BOOT] = NULL;
+	atomic_store64(&pcpus[PCPU_BOOT], 0);
 }
