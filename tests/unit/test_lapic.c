@@ -796,7 +796,7 @@ static void test_msr_access(void)
 
 /* --- pins --- */
 
-static void test_lint(void)
+static void test_virtual_wire(void)
 {
 	struct lapic *a = &cpu[0].apic;
 
@@ -829,6 +829,13 @@ static void test_lint(void)
 	cpu[0].kicks = 0;
 	wr(0, LINT0, 0x700);
 	ok(cpu[0].kicks > 0, "unmasking ExtINT looks at the 8259 again");
+}
+
+static void test_lint(void)
+{
+	struct lapic *a = &cpu[0].apic;
+
+	test_virtual_wire();
 	/* Fixed, edge: the virtual wire fallback of Linux. */
 	wr(0, LINT0, 0x30);
 	lapic_lint0(a, true);
