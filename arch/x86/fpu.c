@@ -73,6 +73,8 @@ void fpu_save(struct vcpu_arch *a)
 		__asm__ volatile("fxsave64 %0" : "=m"(*(char(*)[FXSAVE_SIZE])a->fpu));
 		return;
 	}
+	/* QEMU 7.2 ignores the XSETBV intercept: what counts is what is in the register. */
+	a->xcr0 = xgetbv(0) & all;
 	xsetbv(0, all);
 	__asm__ volatile("xsave64 (%0)" ::"r"(a->fpu), "a"((uint32_t)all),
 			 "d"((uint32_t)(all >> 32))
