@@ -28,6 +28,12 @@ static inline s2_attr_t fmt_attr(pte_t e, unsigned level); /* with S2_AGED and S
 /* The leaf `e` with permissions `perm` (S2_RWX) and all else as it was. */
 static inline pte_t fmt_with_perm(pte_t e, s2_attr_t perm);
 
+/*
+ * The leaf `e` with marks (S2_AGED, S2_DIRTY) exactly `marks` and all else as it was. A mark that
+ * the format or the machine does not keep stays as fmt_leaf sets it.
+ */
+static inline pte_t fmt_with_marks(pte_t e, s2_attr_t marks);
+
 /* Part `index` of the leaf `e` of `level` as a leaf of level - 1. */
 static inline pte_t fmt_split(pte_t e, unsigned level, unsigned index);
 

@@ -105,9 +105,16 @@ static inline pte_t fmt_with_perm(pte_t e, s2_attr_t perm)
 	return pte(v | (perm & S2_W ? NPT_RW : 0) | (perm & S2_X ? 0 : NPT_NX));
 }
 
+static inline pte_t fmt_with_marks(pte_t e, s2_attr_t marks)
+{
+	uint64_t v = e.v & ~(NPT_A | NPT_D);
+
+	return pte(v | (marks & S2_AGED ? NPT_A : 0) | (marks & S2_DIRTY ? NPT_D : 0));
+}
+
 /*
- * Accessed and dirty are set from the start: nobody reads them yet, and hardware need not come back
- * to set them (a locked access to the table each).
+ * Accessed and dirty are set from the start, as right after a harvest that nobody has made yet:
+ * hardware need not come back to set them (a locked access to the table each).
  */
 static inline pte_t fmt_leaf(pa_t pa, unsigned level, s2_attr_t attr)
 {

@@ -26,6 +26,12 @@ static inline bool pte_cas(pte_slot *slot, pte_t old, pte_t new)
 	return atomic_cas64(slot, &old.v, new.v);
 }
 
+/* As pte_cas; when it is lost *old is what was found instead. */
+static inline bool pte_cas_seen(pte_slot *slot, pte_t *old, pte_t new)
+{
+	return atomic_cas64(slot, &old->v, new.v);
+}
+
 static inline pte_t pte_xchg(pte_slot *slot, pte_t new)
 {
 	return pte(atomic_xchg64(slot, new.v));

@@ -135,6 +135,8 @@ int stage2_init(struct stage2 *s, const struct stage2_format *fmt, struct frames
 		return -ENOMEM;
 	memset(hw_frame_ptr(root), 0, PAGE_SIZE);
 	*s = (struct stage2){.fmt = fmt, .tables = {1}};
+	/* Every guest sees a wrap while its board is assembled, not after a million changes. */
+	atomic_store64(&s->slots_gen, BIT(fmt->gen_bits) - 3);
 	space_init(&s->space, root);
 	return 0;
 }
@@ -242,6 +244,7 @@ int stage2_unmap(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t siz
 	if (!pool_holds(pool, boundary_splits(s, at.v) + boundary_splits(s, at.v + size)))
 		return -ENOMEM;
 	s->fmt->unmap(s, at.v, at.v + size, pool, g);
+	gather_adopt(g, false);
 	return 0;
 }
 
@@ -254,7 +257,87 @@ int stage2_protect(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t s
 	if (!pool_holds(pool, boundary_splits(s, at.v) + boundary_splits(s, at.v + size)))
 		return -ENOMEM;
 	s->fmt->protect(s, at.v, at.v + size, attr & S2_RWX, pool, g);
+	gather_adopt(g, true);
 	return 0;
+}
+
+int stage2_relax(struct stage2 *s, ipa_t at, s2_attr_t attr)
+{
+	return at.v < stage2_limit(s) ? s->fmt->relax(s, at, attr) : -ENOENT;
+}
+
+/* ---- dirty, accessed, collapse ---- */
+
+int stage2_harvest(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size,
+		   enum s2_harvest how, uint64_t *log, struct s2_pool *pool, struct tlbi_gather *g)
+{
+	CHECK(l.space == &s->space && g->space == &s->space);
+	if (!range_ok(s, at, size))
+		return -EINVAL;
+	if (how == S2_HARVEST_MARKED && !hw_mmu_caps()->accessed_dirty)
+		return -EOPNOTSUPP;
+	if (!pool_holds(pool, boundary_splits(s, at.v) + boundary_splits(s, at.v + size)))
+		return -ENOMEM;
+	s->fmt->harvest(s, at.v, at.v + size, how, log, pool, g);
+	gather_adopt(g, true);
+	return 0;
+}
+
+int stage2_age(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size, uint64_t *log)
+{
+	CHECK(l.space == &s->space);
+	if (!range_ok(s, at, size))
+		return -EINVAL;
+	s->fmt->age(s, at.v, at.v + size, log);
+	return 0;
+}
+
+int stage2_collapse(struct stage2 *s, struct space_locked l, ipa_t at, unsigned level,
+		    struct tlbi_gather *g)
+{
+	CHECK(l.space == &s->space && g->space == &s->space);
+	if (level == 0 || level > s->fmt->max_leaf() || !is_aligned(at.v, s2_level_size(level)) ||
+	    !range_fits(at.v, s2_level_size(level), stage2_limit(s)))
+		return -EINVAL;
+	return s->fmt->collapse(s, at, level, g);
+}
+
+/* ---- slots and MMIO ---- */
+
+void stage2_slots_begin(struct stage2 *s, struct space_locked l, struct tlbi_gather *g)
+{
+	CHECK(l.space == &s->space && g->space == &s->space);
+	CHECK(!(atomic_or64(&s->slots_gen, S2_SLOTS_CHANGING) & S2_SLOTS_CHANGING));
+	/*
+	 * Who sampled the generation before this may still install: an epoch that nothing was
+	 * reduced in lets those readers pass. Later ones see the update.
+	 */
+	gather_leaf(g, ipa(0), stage2_limit(s), s->fmt->root_level(), GATHER_CHANGED);
+	gather_sync(g);
+}
+
+void stage2_slots_end(struct stage2 *s, struct space_locked l)
+{
+	uint64_t gen = stage2_slots_gen(s);
+
+	CHECK(l.space == &s->space && (gen & S2_SLOTS_CHANGING));
+	gen = (gen & ~S2_SLOTS_CHANGING) + 1;
+	if ((gen & (BIT(s->fmt->gen_bits) - 1)) == 0)
+		s->fmt->zap_mmio(s);
+	atomic_store64_rel(&s->slots_gen, gen);
+}
+
+int stage2_install_mmio(struct stage2 *s, ipa_t at, uint32_t region, uint64_t gen,
+			struct s2_pool *pool)
+{
+	if (!is_aligned(at.v, PAGE_SIZE) || at.v >= stage2_limit(s))
+		return -EINVAL;
+	return s->fmt->install_mmio(s, at, region, gen, pool);
+}
+
+bool stage2_mmio(const struct stage2 *s, ipa_t at, uint32_t *region)
+{
+	return at.v < stage2_limit(s) && s->fmt->mmio(s, at, region);
 }
 
 int stage2_split(struct stage2 *s, struct space_locked l, ipa_t at, unsigned level,

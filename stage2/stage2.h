@@ -33,6 +33,7 @@
 #define S2_NOREF  BIT(4) /* not RAM of ours: the leaf holds no reference */
 #define S2_AGED	  BIT(5) /* reported only: accessed since last cleared */
 #define S2_DIRTY  BIT(6) /* reported only: written since last cleared */
+#define S2_MARKS  (S2_AGED | S2_DIRTY)
 typedef uint32_t s2_attr_t;
 
 /* What an entry is. The invalid ones are a closed set: hardware faults on all of them. */
@@ -40,7 +41,7 @@ enum s2_kind {
 	S2_EMPTY,  /* nothing; carries the epoch that must be settled before it is filled again */
 	S2_LOCKED, /* being replaced (break before make): retry */
 	S2_FROZEN, /* in a dead table: start over from the root */
-	S2_MMIO,   /* emulated device: region and generation */
+	S2_MMIO,   /* emulated device: region and slot generation */
 	S2_TABLE,
 	S2_LEAF,
 };
@@ -50,7 +51,8 @@ struct stage2_format;
 struct stage2 {
 	struct space space;
 	const struct stage2_format *fmt;
-	atomic_u64 tables; /* table frames linked, root included */
+	atomic_u64 tables;    /* table frames linked, root included */
+	atomic_u64 slots_gen; /* see stage2_slots_begin */
 };
 
 /* Tables for an operation, taken before it begins so that its commit cannot fail. One pCPU's. */
@@ -115,6 +117,14 @@ int stage2_install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_
 		   struct s2_pool *pool);
 
 /*
+ * Gives the leaf at `at` the permissions and marks in attr on top of its own: the answer to a write
+ * fault on a page whose owner says that it may be written (dirty log). An owner that takes a right
+ * away says so, and lets the readers pass, before it protects. 0; -ENOENT when nothing is mapped;
+ * -EAGAIN when the entry is locked or frozen. In a reader section.
+ */
+int stage2_relax(struct stage2 *s, ipa_t at, s2_attr_t attr);
+
+/*
  * Maps [at, at + size) to `pa` onwards with the largest leaves that alignment, size and machine
  * allow. -EEXIST when any of it is mapped, -ENOMEM, -EINVAL; then the map is as it was (a lost race
  * with stage2_install is undone through g). On success takes one reference to each frame.
@@ -133,6 +143,80 @@ int stage2_unmap(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t siz
  * stage2_unmap. */
 int stage2_protect(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size, s2_attr_t attr,
 		   struct s2_pool *pool, struct tlbi_gather *g);
+
+/*
+ * ---- which pages were written, which were used ----
+ *
+ * What counts as written:
+ *   S2_HARVEST_WRITABLE  a leaf that may be written. The harvest takes the permission away; the
+ *                        fault handler gives it back with stage2_relax. Every format.
+ *   S2_HARVEST_MARKED    a leaf with the dirty mark, which the harvest clears. Formats and machines
+ *                        that keep it (hw_mmu_caps.accessed_dirty). Whoever writes through an alias
+ *                        sets the mark himself, stage2_relax(..., S2_DIRTY).
+ */
+enum s2_harvest { S2_HARVEST_WRITABLE, S2_HARVEST_MARKED };
+
+/*
+ * Sets bit n of `log` when page n of [at, at + size) was written since the last harvest, and begins
+ * the next interval. A large leaf counts as a whole; leaves that reach beyond are split as in
+ * stage2_unmap. The pages' contents belong to this log once g is settled: until then stores through
+ * old translations still land in pages that this log names. Harvests of several ranges may share a
+ * gather. -EOPNOTSUPP, -EINVAL, -ENOMEM: nothing is done.
+ */
+int stage2_harvest(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size,
+		   enum s2_harvest how, uint64_t *log, struct s2_pool *pool, struct tlbi_gather *g);
+
+/*
+ * Sets bit n of `log` when page n has the accessed mark, and clears that. A hint: nothing is
+ * flushed, so use through a cached translation may go unseen. Large leaves count as a whole, also
+ * one that the range cuts.
+ */
+int stage2_age(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size, uint64_t *log);
+
+/*
+ * Replaces the table of small leaves below [at, at + size of `level`) by one leaf, and settles g:
+ * the opposite of stage2_split. Permissions, attributes and who holds which reference stay. -EBUSY
+ * unless every entry is a leaf of level - 1, with equal attributes and contiguous, aligned frames;
+ * -EAGAIN when a leaf gained a permission meanwhile; -EINVAL.
+ */
+int stage2_collapse(struct stage2 *s, struct space_locked l, ipa_t at, unsigned level,
+		    struct tlbi_gather *g);
+
+/*
+ * ---- slots and emulated devices ----
+ *
+ * What the guest's address space consists of (RAM, devices) is its owner's business: the slots.
+ * They have a generation of 64 bits. An MMIO entry holds the device's region id and as many bits of
+ * the generation as the format has room for: when the generation moves, every such entry is void at
+ * once, without a walk. When those bits wrap, all entries are zapped.
+ */
+#define S2_SLOTS_CHANGING BIT(63) /* an update is going on: nothing matches, nothing is entered */
+
+/* Before a look at the slots; what was concluded from it holds as long as this stays the same. */
+static inline uint64_t stage2_slots_gen(const struct stage2 *s)
+{
+	return atomic_load64_acq(&s->slots_gen);
+}
+
+/*
+ * An update of the slots. From begin's return to end no MMIO entry matches, and nobody who looked
+ * at the old slots can still install what he concluded (readers have passed; g is settled).
+ * Removing RAM: begin, change, stage2_unmap and settle, end.
+ */
+void stage2_slots_begin(struct stage2 *s, struct space_locked l, struct tlbi_gather *g);
+void stage2_slots_end(struct stage2 *s, struct space_locked l);
+
+/*
+ * Notes that the page `at` belongs to the emulated device `region`; `gen` was sampled before the
+ * slots said so. As stage2_install, and -EAGAIN when the slots have changed since, -EINVAL when the
+ * format has no room for the region id. Never over a translation: that is unmapped and settled
+ * first. In a reader section.
+ */
+int stage2_install_mmio(struct stage2 *s, ipa_t at, uint32_t region, uint64_t gen,
+			struct s2_pool *pool);
+
+/* True when `at` has an MMIO entry of this generation. In a reader section. */
+bool stage2_mmio(const struct stage2 *s, ipa_t at, uint32_t *region);
 
 /* Makes the leaf at `at`, if it is larger, one of at most `level`. */
 int stage2_split(struct stage2 *s, struct space_locked l, ipa_t at, unsigned level,

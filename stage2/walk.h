@@ -11,9 +11,10 @@
  *
  * Who may do what:
  *  - install (any pCPU, reader section): empty -> table, empty -> leaf, by compare-and-swap.
- *  - everybody else holds the space's lock: whatever is not empty changes under it only. So under
- * the lock a table stays linked, and a leaf changes only in the accessed and dirty bits that
- * hardware sets.
+ *  - install_mmio (the same): a vacant entry -> MMIO; an MMIO entry of an old generation is vacant.
+ *  - relax (the same): a leaf gets permissions and marks, never loses any.
+ *  - everybody else holds the space's lock: whatever is not vacant changes under it only. So under
+ * the lock a table stays linked, and a leaf only gains: bits that hardware sets, or relax.
  *
  * An entry that loses its translation says in which epoch that will be settled (the next one: the
  * batch is open until the lock goes). install fills it only when every agent has passed that epoch;
@@ -68,18 +69,26 @@ static inline struct s2_walk describe(pte_t e, unsigned level, uint64_t at)
 	return w;
 }
 
-/* The entry that ends the walk for `at`, and its level. */
-static inline pte_t walk_down(const struct stage2 *s, uint64_t at, unsigned *level)
+/* The entry that ends the walk for `at`, its level and where it is. */
+static inline pte_t walk_to(const struct stage2 *s, uint64_t at, unsigned *level, pte_slot **slot)
 {
 	pa_t table = s->space.root;
 	pte_t e;
 
 	for (*level = fmt_root_level();; --*level) {
-		e = pte_read(&table_slots(table)[slot_index(at, *level)]);
+		*slot = &table_slots(table)[slot_index(at, *level)];
+		e = pte_read(*slot);
 		if (fmt_kind(e, *level) != S2_TABLE)
 			return e;
 		table = fmt_table_pa(e);
 	}
+}
+
+static inline pte_t walk_down(const struct stage2 *s, uint64_t at, unsigned *level)
+{
+	pte_slot *slot;
+
+	return walk_to(s, at, level, &slot);
 }
 
 static struct s2_walk op_lookup(const struct stage2 *s, ipa_t at)
@@ -120,44 +129,116 @@ static inline int link_table(struct stage2 *s, pte_slot *slot, pte_t e, struct s
 	return 0;
 }
 
-static int op_install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
-		      struct s2_pool *pool)
+/* An MMIO entry of the generation that counts now; any other is as good as an empty one. */
+static inline bool mmio_current(const struct stage2 *s, pte_t e)
+{
+	uint64_t gen = stage2_slots_gen(s);
+
+	return !(gen & S2_SLOTS_CHANGING) && fmt_mmio_gen(e) == (gen & (BIT(FMT_GEN_BITS) - 1));
+}
+
+/*
+ * 0: entry e may be filled. An MMIO entry was never cached, so nothing is owed for one (present ->
+ * MMIO passes through empty).
+ */
+static inline int check_vacant(struct stage2 *s, pte_t e, enum s2_kind kind)
+{
+	switch (kind) {
+	case S2_EMPTY:
+		return check_settled(s, e);
+	case S2_MMIO:
+		return mmio_current(s, e) ? -EEXIST : 0;
+	case S2_LOCKED:
+	case S2_FROZEN:
+		return -EAGAIN;
+	default:
+		return -EEXIST;
+	}
+}
+
+/* Makes the vacant entry of `level` for `at` be `new`, a leaf or an MMIO entry. */
+static inline int fill(struct stage2 *s, uint64_t at, unsigned level, pte_t new,
+		       struct s2_pool *pool)
 {
 	pa_t table = s->space.root;
 	unsigned l = fmt_root_level();
-	int err;
 
 	for (;;) {
-		pte_slot *slot = &table_slots(table)[slot_index(at.v, l)];
+		pte_slot *slot = &table_slots(table)[slot_index(at, l)];
 		pte_t e = pte_read(slot);
+		enum s2_kind kind = fmt_kind(e, l);
+		int err;
 
-		switch (fmt_kind(e, l)) {
-		case S2_EMPTY:
-			err = check_settled(s, e);
-			if (err)
-				return err;
-			if (l > level) {
-				err = link_table(s, slot, e, pool);
-				if (err == -ENOMEM)
-					return err;
-			} else if (pte_cas(slot, e, fmt_leaf(pa, l, attr))) {
-				hw_barrier(HW_BARRIER_ENTRIES);
-				return 0;
-			}
-			break; /* linked, or lost a race: look again */
-		case S2_TABLE:
-			if (l == level)
-				return -EEXIST;
+		if (kind == S2_TABLE && l > level) {
 			table = fmt_table_pa(e);
 			l--;
-			break;
-		case S2_LOCKED:
-		case S2_FROZEN:
-			return -EAGAIN;
-		default:
-			return -EEXIST;
+			continue;
 		}
+		err = check_vacant(s, e, kind);
+		if (err)
+			return err;
+		if (l > level) {
+			err = link_table(s, slot, e, pool);
+			if (err == -ENOMEM)
+				return err;
+		} else if (pte_cas(slot, e, new)) {
+			hw_barrier(HW_BARRIER_ENTRIES);
+			return 0;
+		}
+		/* linked, or lost a race: look again */
 	}
+}
+
+static int op_install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
+		      struct s2_pool *pool)
+{
+	return fill(s, at.v, level, fmt_leaf(pa, level, attr), pool);
+}
+
+static int op_install_mmio(struct stage2 *s, ipa_t at, uint32_t region, uint64_t gen,
+			   struct s2_pool *pool)
+{
+	if (region >= BIT(FMT_REGION_BITS))
+		return -EINVAL;
+	/* Who looked at slots that have changed meanwhile looks again. */
+	if ((gen & S2_SLOTS_CHANGING) || stage2_slots_gen(s) != gen)
+		return -EAGAIN;
+	return fill(s, at.v, 0, fmt_mmio(region, (uint32_t)(gen & (BIT(FMT_GEN_BITS) - 1))), pool);
+}
+
+static bool op_mmio(const struct stage2 *s, ipa_t at, uint32_t *region)
+{
+	unsigned level;
+	pte_t e = walk_down(s, at.v, &level);
+
+	if (fmt_kind(e, level) != S2_MMIO || !mmio_current(s, e))
+		return false;
+	*region = fmt_mmio_region(e);
+	return true;
+}
+
+/*
+ * More permissions for a leaf, whatever else its entry says; marks what the access is going to be.
+ * Lock-free as install: under the lock leaves are changed by compare-and-swap or exchange only.
+ */
+static int op_relax(struct stage2 *s, ipa_t at, s2_attr_t attr)
+{
+	unsigned level;
+	pte_slot *slot;
+	pte_t e = walk_to(s, at.v, &level, &slot), new;
+
+	do {
+		enum s2_kind kind = fmt_kind(e, level);
+
+		if (kind != S2_LEAF)
+			return kind == S2_EMPTY || kind == S2_MMIO ? -ENOENT : -EAGAIN;
+		new = fmt_with_perm(e, (fmt_attr(e, level) | attr) & S2_RWX);
+		new = fmt_with_marks(new, (fmt_attr(e, level) | attr) & S2_MARKS);
+		if (new.v == e.v)
+			return 0;
+	} while (!pte_cas_seen(slot, &e, new));
+	hw_barrier(HW_BARRIER_ENTRIES);
+	return 0;
 }
 
 /* ---- range operations: the lock is held ---- */
@@ -168,11 +249,15 @@ struct op {
 	struct s2_pool *pool;
 	struct tlbi_gather *g;
 	uint64_t start, end;
-	s2_attr_t perm;
+	s2_attr_t perm;	     /* protect */
+	enum s2_harvest how; /* harvest and age */
+	uint64_t *log;	     /* bit n: page n of the range */
+	enum { DO_PROTECT, DO_HARVEST } what;
 };
 
 /* True when no address in [start, end) below this table is mapped. */
-static bool table_vacant(pa_t table, unsigned level, uint64_t at, uint64_t start, uint64_t end)
+static bool table_vacant(const struct stage2 *s, pa_t table, unsigned level, uint64_t at,
+			 uint64_t start, uint64_t end)
 {
 	uint64_t size = s2_level_size(level);
 
@@ -185,8 +270,12 @@ static bool table_vacant(pa_t table, unsigned level, uint64_t at, uint64_t start
 		switch (fmt_kind(e, level)) {
 		case S2_EMPTY:
 			break;
+		case S2_MMIO:
+			if (mmio_current(s, e))
+				return false;
+			break;
 		case S2_TABLE:
-			if (!table_vacant(fmt_table_pa(e), level - 1, at, start, end))
+			if (!table_vacant(s, fmt_table_pa(e), level - 1, at, start, end))
 				return false;
 			break;
 		default:
@@ -198,7 +287,7 @@ static bool table_vacant(pa_t table, unsigned level, uint64_t at, uint64_t start
 
 static bool op_vacant(const struct stage2 *s, uint64_t start, uint64_t end)
 {
-	return table_vacant(s->space.root, fmt_root_level(), 0, start, end);
+	return table_vacant(s, s->space.root, fmt_root_level(), 0, start, end);
 }
 
 /* Takes the leaf *e at `at`, just removed from its entry, off the map's account. */
@@ -284,8 +373,8 @@ static void table_unmap(struct op *o, pa_t table, unsigned level, uint64_t at)
 		case S2_LEAF:
 			leaf_gone(o, pte_xchg(slot, empty_now(o->s)), level, at);
 			break;
-		case S2_MMIO: /* never cached: nothing is owed */
-			pte_xchg(slot, fmt_empty(0));
+		case S2_MMIO: /* never cached: nothing is owed. Lost: just filled, as any other */
+			pte_cas(slot, e, fmt_empty(0));
 			break;
 		case S2_TABLE:
 			if (whole)
@@ -321,26 +410,32 @@ static inline void leaf_protect(struct op *o, pte_slot *slot, pte_t e, unsigned 
 		gather_leaf(o->g, ipa(at), s2_level_size(level), level, GATHER_CHANGED);
 }
 
-static void table_protect(struct op *o, pa_t table, unsigned level, uint64_t at)
+#include "stage2/track.h"
+
+static void table_change(struct op *o, pa_t table, unsigned level, uint64_t at)
 {
 	uint64_t size = s2_level_size(level);
+	unsigned i = 0;
 
-	for (unsigned i = 0; i < ENTRIES && at < o->end; i++, at += size) {
+	if (o->start > at) {
+		i = (unsigned)((o->start - at) / size);
+		at += i * size;
+	}
+	for (; i < ENTRIES && at < o->end; i++, at += size) {
 		pte_slot *slot = &table_slots(table)[i];
 		bool whole = at >= o->start && at + size <= o->end;
-		pte_t e;
+		pte_t e = pte_read(slot);
 
-		if (at + size <= o->start)
-			continue;
-		e = pte_read(slot);
 		if (fmt_kind(e, level) == S2_LEAF && !whole) {
 			leaf_split(o, slot, e, level, at);
 			e = pte_read(slot);
 		}
-		if (fmt_kind(e, level) == S2_LEAF)
+		if (fmt_kind(e, level) == S2_TABLE)
+			table_change(o, fmt_table_pa(e), level - 1, at);
+		else if (fmt_kind(e, level) == S2_LEAF && o->what == DO_PROTECT)
 			leaf_protect(o, slot, e, level, at);
-		else if (fmt_kind(e, level) == S2_TABLE)
-			table_protect(o, fmt_table_pa(e), level - 1, at);
+		else if (fmt_kind(e, level) == S2_LEAF)
+			leaf_harvest(o, slot, e, level, at);
 	}
 }
 
@@ -349,7 +444,18 @@ static void op_protect(struct stage2 *s, uint64_t start, uint64_t end, s2_attr_t
 {
 	struct op o = {.s = s, .pool = pool, .g = g, .start = start, .end = end, .perm = perm};
 
-	table_protect(&o, s->space.root, fmt_root_level(), 0);
+	table_change(&o, s->space.root, fmt_root_level(), 0);
+}
+
+static void op_harvest(struct stage2 *s, uint64_t start, uint64_t end, enum s2_harvest how,
+		       uint64_t *log, struct s2_pool *pool, struct tlbi_gather *g)
+{
+	struct op o = {.s = s, .pool = pool, .g = g, .start = start, .end = end};
+
+	o.what = DO_HARVEST;
+	o.how = how;
+	o.log = log;
+	table_change(&o, s->space.root, fmt_root_level(), 0);
 }
 
 static void op_split(struct stage2 *s, ipa_t at, unsigned level, struct s2_pool *pool,
@@ -399,5 +505,7 @@ static void op_destroy(struct stage2 *s, struct tlbi_gather *g)
 
 #define FMT_OPS                                                                                    \
 	.root_level = fmt_root_level, .max_leaf = fmt_max_leaf, .lookup = op_lookup,               \
-	.install = op_install, .vacant = op_vacant, .unmap = op_unmap, .protect = op_protect,      \
-	.split = op_split, .walk = op_walk, .destroy = op_destroy
+	.install = op_install, .install_mmio = op_install_mmio, .mmio = op_mmio,                   \
+	.zap_mmio = op_zap_mmio, .relax = op_relax, .vacant = op_vacant, .unmap = op_unmap,        \
+	.protect = op_protect, .harvest = op_harvest, .age = op_age, .split = op_split,            \
+	.collapse = op_collapse, .walk = op_walk, .destroy = op_destroy, .gen_bits = FMT_GEN_BITS

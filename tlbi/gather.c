@@ -17,10 +17,15 @@ void gather_assert_settled(const struct tlbi_gather *g)
 	CHECK(!g->dead.first);
 }
 
-/* The batch owes something from here on. A settled gather may begin another batch. */
+/*
+ * The batch owes something from here on. A settled gather may begin another batch; one that was
+ * issued goes on, and the later epoch covers both.
+ */
 static void owe(struct tlbi_gather *g)
 {
-	CHECK(g->state != GATHER_ISSUED && spin_is_locked(&g->space->lock));
+	CHECK(spin_is_locked(&g->space->lock));
+	if (g->state == GATHER_ISSUED)
+		g->state = GATHER_OWED;
 	if (g->state == GATHER_OWED)
 		return;
 	*g = (struct tlbi_gather){.space = g->space, .state = GATHER_OWED, .start = UINT64_MAX};
@@ -52,6 +57,19 @@ void gather_table(struct tlbi_gather *g, pa_t table)
 	g->tables = true;
 	/* Nobody else refers to a table, so it cannot wait twice. */
 	CHECK(reclaim_add(&g->dead, table, 0));
+}
+
+void gather_adopt(struct tlbi_gather *g, bool sync)
+{
+	uint64_t epoch = space_epoch(g->space);
+
+	CHECK(spin_is_locked(&g->space->lock));
+	if (g->state == GATHER_OWED || !space_behind(g->space, epoch))
+		return;
+	if (g->state != GATHER_ISSUED)
+		*g = (struct tlbi_gather){.space = g->space, .state = GATHER_ISSUED};
+	g->epoch = epoch;
+	g->must_sync |= sync;
 }
 
 void gather_issue(struct tlbi_gather *g)

@@ -56,6 +56,14 @@ void gather_frame(struct tlbi_gather *g, pa_t pa, unsigned order);
 /* Hands over a table that was unlinked and frozen. */
 void gather_table(struct tlbi_gather *g, pa_t table);
 
+/*
+ * An operation found nothing to reduce: entries that say already what it wanted. Somebody else may
+ * have made them so and not settled yet; what is owed for that, the batch owes as well. `sync`: it
+ * may not be deferred. Nothing to do when the batch has reductions of its own, whose epoch is
+ * later. Space lock held.
+ */
+void gather_adopt(struct tlbi_gather *g, bool sync);
+
 /* Gives the batch its epoch, after its last entry; space lock held. Idempotent. */
 void gather_issue(struct tlbi_gather *g);
 

@@ -157,18 +157,6 @@ static void reduce_unlocked(void)
 	gather_sync(&g);
 }
 
-static void reduce_issued(void)
-{
-	TLBI_GATHER(g, &s2.space);
-	struct space_locked l = space_lock(&s2.space);
-
-	gather_leaf(&g, ipa(0), PAGE_SIZE, 0, GATHER_ABSENT);
-	gather_issue(&g);
-	gather_leaf(&g, ipa(0), PAGE_SIZE, 0, GATHER_ABSENT);
-	space_unlock(l, &g);
-	gather_sync(&g);
-}
-
 static void lock_in_reader(void)
 {
 	TLBI_GATHER(g, &s2.space);
@@ -204,10 +192,77 @@ static void test_discipline(void)
 	ok(aborts(forget_owed), "one that owes stops the machine (I10)");
 	ok(aborts(forget_issued), "one that was issued but not settled as well (I10)");
 	ok(aborts(reduce_unlocked), "nothing is reduced without the lock");
-	ok(aborts(reduce_issued), "nothing is added after the epoch moved");
 	ok(aborts(lock_in_reader), "no lock in a reader section");
 	ok(aborts(wait_in_reader), "no waiting in a reader section");
 	ok(aborts(read_twice), "reader sections do not nest");
+}
+
+/* A long walk: two batches, the lock given up in between, settled once. */
+static void test_goes_on(void)
+{
+	pa_t a, b;
+
+	setup();
+	a = take();
+	b = take();
+	CHECK(install(0, a) == 0 && install(PAGE_SIZE, b) == 0);
+	enter(1);
+	{
+		TLBI_GATHER(g, &s2.space);
+		struct space_locked l = space_lock(&s2.space);
+		uint64_t epoch;
+
+		stage2_unmap(&s2, l, ipa(0), PAGE_SIZE, &pool, &g);
+		space_unlock(l, &g);
+		epoch = g.epoch;
+		l = space_lock(&s2.space);
+		stage2_unmap(&s2, l, ipa(PAGE_SIZE), PAGE_SIZE, &pool, &g);
+		space_unlock(l, &g);
+		is_u64(g.epoch, epoch + 1, "an issued gather goes on with the next epoch");
+		ok(g.dead.pages == 2 && frames_refs(a) == 1 && frames_refs(b) == 1,
+		   "and holds what died before (I1)");
+		leave(1);
+		enter(1);
+		gather_sync(&g);
+		ok(frames_refs(a) == 0 && frames_refs(b) == 0, "one settlement for both");
+	}
+	leave(1);
+}
+
+static unsigned kicked;
+
+static void count_and_leave(void)
+{
+	kicked++;
+	leave_when_kicked();
+}
+
+/*
+ * Somebody else unmapped and did not settle. Who comes next finds nothing to do, and still may not
+ * say that nobody uses the page.
+ */
+static void test_adopts(void)
+{
+	TLBI_GATHER(first, &s2.space);
+	struct space_locked l;
+
+	setup();
+	CHECK(install(0, take()) == 0);
+	enter(1);
+	l = space_lock(&s2.space);
+	CHECK(stage2_unmap(&s2, l, ipa(0), PAGE_SIZE, &pool, &first) == 0);
+	space_unlock(l, &first);
+	kicked = turns = 0;
+	host_on_relax = count_and_leave;
+	unmap(0, PAGE_SIZE, true);
+	ok(kicked && !agent_in_guest(1), "an empty range is not a settled one (I1)");
+	kicked = 0;
+	enter(1);
+	unmap(0, PAGE_SIZE, true);
+	ok(!kicked && agent_in_guest(1), "a settled one costs nobody a kick");
+	leave(1);
+	gather_sync(&first);
+	host_on_relax = NULL;
 }
 
 static void test_states(void)
@@ -458,6 +513,8 @@ int main(void)
 		CHECK(tlbi_pcpu_init(i) == 0);
 	test_discipline();
 	test_states();
+	test_goes_on();
+	test_adopts();
 	test_guest_holds_frames();
 	test_reader_holds_frames();
 	test_refill();
