@@ -40,6 +40,8 @@
 
 #define VM_CR_SVMDIS BIT(4) /* 15.30.1 */
 
+#define DR7_GD BIT(13)
+
 #define INTERCEPT_MISC1                                                                            \
 	(SVM_INTERCEPT_INTR | SVM_INTERCEPT_NMI | SVM_INTERCEPT_INIT | SVM_INTERCEPT_CR0_SEL |     \
 	 SVM_INTERCEPT_RDPMC | SVM_INTERCEPT_CPUID | SVM_INTERCEPT_INVD | SVM_INTERCEPT_HLT |      \
@@ -395,6 +397,12 @@ static void svm_inject(struct vcpu_arch *a, enum event_kind kind, uint8_t vector
 	};
 	struct vmcb_control *c = &a->svm.vmcb->control;
 
+	/* Delivery by the processor clears GD, so that the handler may read DR6; injection does
+	 * not (15.20). */
+	if (kind == EVENT_EXCEPTION && vector == VEC_DB) {
+		a->svm.vmcb->save.dr7 &= ~DR7_GD;
+		touched(a, SVM_CLEAN_DRX);
+	}
 	c->event_inj =
 		SVM_EVENT_VALID | type[kind] | vector | (has_error ? SVM_EVENT_HAS_ERROR : 0);
 	c->event_error = error;
@@ -472,7 +480,7 @@ static void reinject(struct vcpu_arch *a)
 /* --- entry ---------------------------------------------------------------------------------------
  */
 
-static void svm_run(struct vcpu_arch *a, const struct tlbi_enter_cmd *tag)
+static bool svm_run(struct vcpu_arch *a, const struct tlbi_enter_cmd *tag)
 {
 	struct vmcb_control *c = &a->svm.vmcb->control;
 	struct vmcb_save *s = &a->svm.vmcb->save;
@@ -492,7 +500,7 @@ static void svm_run(struct vcpu_arch *a, const struct tlbi_enter_cmd *tag)
 	s->rflags = a->rflags | RFLAGS_ONE;
 	svm_enter(a->gpr, a->svm.vmcb_pa, this_svm()->host_pa);
 	if ((uint32_t)c->exit_code == SVM_EXIT_INVALID)
-		return; /* never entered: the save area may hold the host's state (15.5.1) */
+		return false; /* the save area may hold the host's state (15.5.1) */
 	c->clean = SVM_CLEAN_ALL;
 	a->gpr[GPR_RAX] = s->rax;
 	a->gpr[GPR_RSP] = s->rsp;
@@ -501,6 +509,7 @@ static void svm_run(struct vcpu_arch *a, const struct tlbi_enter_cmd *tag)
 	/* TS and MP change without an exit. */
 	a->cr0 = (a->cr0 & ~(CR0_TS | CR0_MP)) | (s->cr0 & (CR0_TS | CR0_MP));
 	reinject(a);
+	return true;
 }
 
 /* --- exits ---------------------------------------------------------------------------------------

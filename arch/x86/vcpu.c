@@ -410,7 +410,9 @@ bool arch_vcpu_has_event(const struct vcpu *v)
 		return true;
 	if (a->waiting_for_sipi)
 		return req & (VCPU_REQ_SIPI | VCPU_REQ_INIT);
-	if (req & (VCPU_REQ_NMI | VCPU_REQ_INIT) || a->exception_pending || virt->injecting(a))
+	if (req & VCPU_REQ_INIT || a->exception_pending || virt->injecting(a))
+		return true;
+	if (req & VCPU_REQ_NMI && virt->can_inject(a, EVENT_NMI)) /* HLT in an NMI handler */
 		return true;
 	return virt->can_inject(a, EVENT_INTERRUPT) && interrupt_pending(a);
 }
@@ -418,10 +420,14 @@ bool arch_vcpu_has_event(const struct vcpu *v)
 /* --- the run loop --------------------------------------------------------------------------------
  */
 
-/* One entry and exit. False when there is work outside and the guest was not entered. */
+/*
+ * One entry and exit: true when there is an exit to handle, be it that the state was refused. False
+ * when there is work outside and no entry was tried.
+ */
 static bool enter_once(struct vcpu_arch *a, unsigned pcpu)
 {
 	struct tlbi_enter_cmd tag;
+	bool entered;
 
 	prepare_events(a);
 	tlbi_enter(pcpu, guestmem_space(&a->vcpu->vm->mem), &a->vcpu->tlb, &tag);
@@ -430,9 +436,10 @@ static bool enter_once(struct vcpu_arch *a, unsigned pcpu)
 		tlbi_exit(pcpu, &a->vcpu->tlb, false);
 		return false;
 	}
-	virt->run(a, &tag);
-	tlbi_exit(pcpu, &a->vcpu->tlb, true);
-	sync_tpr(a);
+	entered = virt->run(a, &tag);
+	tlbi_exit(pcpu, &a->vcpu->tlb, entered);
+	if (entered)
+		sync_tpr(a);
 	return true;
 }
 

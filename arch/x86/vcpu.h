@@ -120,8 +120,9 @@ struct virt_ops {
 	/* Power-on state with RIP, RFLAGS and gpr[] taken from *a, segments and CRs as `start`
 	 * says. */
 	void (*reset)(struct vcpu_arch *a, const struct vcpu_start *start);
-	/* Enters the guest and returns at its exit. Interrupts off; the tag is in *tag. */
-	void (*run)(struct vcpu_arch *a, const struct tlbi_enter_cmd *tag);
+	/* Enters the guest and returns at its exit. Interrupts off; the tag is in *tag. False when
+	 * the processor refused the state: then nothing was flushed either. */
+	bool (*run)(struct vcpu_arch *a, const struct tlbi_enter_cmd *tag);
 	enum exit_action (*handle_exit)(struct vcpu_arch *a);
 	/* Fills segments, CPL and paging state; gpr, rip, rflags, hint and fetched bytes are the
 	 * caller's. */

@@ -130,6 +130,12 @@ def guest_rings(name):
 
 
 @case
+def guest_events(name):
+    """Events delivered through fresh memory, NMIs, shadows, priorities, single steps, breakpoints."""
+    ends_as(name, "events", r"^exited, status 0$", memory="64M")
+
+
+@case
 def guest_mmio_forms(name):
     ends_as(name, "mmio", r"^exited, status 0$", "forms")
 
