@@ -52,4 +52,7 @@ struct frame *frame_at(pa_t pa);
 /* Its inverse. */
 pa_t frame_pa(const struct frame *f);
 
+/* Changes the state of an allocated block: who frees its buddy looks at it at any time. */
+void frame_set_state(struct frame *f, unsigned state);
+
 #endif

@@ -405,6 +405,13 @@ void frames_unalloc(struct frames_reserve *r, pa_t pa, unsigned order)
 	spin_unlock(&lock);
 }
 
+void frame_set_state(struct frame *f, unsigned state)
+{
+	spin_lock(&lock);
+	f->state = (uint8_t)state;
+	spin_unlock(&lock);
+}
+
 bool frames_owns(pa_t pa)
 {
 	return frame_find(pa.v >> PAGE_SHIFT);

@@ -58,7 +58,7 @@ static struct frame *frame_cut(unsigned c)
 	base = hw_frame_ptr(pa);
 	f->slab.free = NULL;
 	f->slab_used = 0;
-	f->state = (uint8_t)(FRAME_CUT + c);
+	frame_set_state(f, FRAME_CUT + c);
 	for (unsigned i = objects_per_frame(c); i-- > 0;) {
 		void **object = (void **)(void *)(base + ((size_t)i << (c + MIN_SHIFT)));
 
@@ -104,13 +104,13 @@ static void small_free(struct frame *f, unsigned c, void *p)
 	*(void **)p = f->slab.free;
 	f->slab.free = p;
 	empty = --f->slab_used == 0;
-	if (empty) {
-		partial_del(f, c);
-		f->state = FRAME_USED;
-	}
-	spin_unlock(&lock);
 	if (empty)
+		partial_del(f, c);
+	spin_unlock(&lock);
+	if (empty) {
+		frame_set_state(f, FRAME_USED);
 		frames_put(frame_pa(f), 0);
+	}
 }
 
 /* Smallest shift with n <= 1 << shift. */
