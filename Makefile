@@ -53,7 +53,7 @@ generated := $(patsubst vm/x86/%.asl,build/gen/%.hex,$(wildcard vm/x86/*.asl))
 WARNINGS := -Wall -Wextra -Wconversion -Wmissing-prototypes -Werror
 COMMON   := -std=c11 $(WARNINGS) -I. -Ibuild/gen -MMD -MP
 FREESTANDING := $(COMMON) -ffreestanding -O2 -g -fno-pic -fno-stack-protector -fno-omit-frame-pointer \
-	-fno-common -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)=.
+	-fno-common -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)=.
 X86    := $(FREESTANDING) -m64 -march=x86-64 -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fcf-protection=none
 ARM64  := $(FREESTANDING) -mgeneral-regs-only -mno-outline-atomics
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -123,7 +123,7 @@ image_objects = $(image_c:%.c=build/x86_64-$1/%.o) $(image_asm:%.asm=build/nasm/
 
 define link
 build/x86_64-$1/sluice.debug: linker/x86.ld $$(call image_objects,$1)
-	$$(call say,LD,$$@)ld -m elf_x86_64 -nostdlib -static -z noexecstack -z max-page-size=4096 \
+	$$(call say,LD,$$@)ld -m elf_x86_64 -nostdlib -static --gc-sections -z noexecstack -z max-page-size=4096 \
 		--build-id=none --fatal-warnings -T linker/x86.ld -Map build/x86_64-$1/sluice.map \
 		-o $$@ $$(filter %.o,$$^)
 	@python3 tools/check_image.py $$@ $(IMAGE_MAX_KIB)
