@@ -293,16 +293,6 @@ static void reduce_unlocked(void)
 	gather_leaf(&g, ipa(0), PAGE_SIZE, 0, GATHER_ABSENT);
 }
 
-static void reduce_issued(void)
-{
-	struct tlbi_gather g = {.space = &s2.space};
-
-	space_lock(&s2.space);
-	gather_leaf(&g, ipa(0), PAGE_SIZE, 0, GATHER_ABSENT);
-	gather_issue(&g);
-	gather_leaf(&g, ipa(0), PAGE_SIZE, 0, GATHER_ABSENT);
-}
-
 static void frame_without_leaf(void)
 {
 	struct tlbi_gather g = {.space = &s2.space};
@@ -341,7 +331,6 @@ static void test_gathers(void)
 	ok(stops(drop_issued, "g->state == "), "nor an issued one (I10)");
 	ok(stops(drop_frame, "!g->dead.first"), "nor one that still has frames (I9)");
 	ok(stops(reduce_unlocked, "spin_is_locked(&g->"), "nothing is reduced without the lock");
-	ok(stops(reduce_issued, "g->state != "), "nor after the epoch moved (I10)");
 	ok(stops(frame_without_leaf, "g->state == GATHER_OWED"), "a dead frame had a leaf");
 	ok(stops(table_twice, "reclaim_add("), "a table dies once (I2)");
 	ok(stops(issue_unlocked, "spin_is_locked(&s->"), "the epoch moves under the lock");
