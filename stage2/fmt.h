@@ -13,8 +13,14 @@
 #include "mm/types.h"
 #include "stage2/stage2.h"
 
+/*
+ * Geometry. An entry of `level` translates 1 << fmt_shift(level) bytes; level 0 is always a page.
+ * A table is a frame or less, except the root, which may be several (concatenated) frames.
+ */
+static inline unsigned fmt_shift(unsigned level);
 static inline unsigned fmt_root_level(void); /* entries of the root table are of this level */
-static inline unsigned fmt_max_leaf(void);   /* the highest level that may hold leaves here */
+static inline unsigned fmt_root_entries(void);
+static inline unsigned fmt_max_leaf(void); /* the highest level that may hold leaves here */
 
 static inline enum s2_kind fmt_kind(pte_t e, unsigned level);
 
@@ -41,7 +47,7 @@ static inline pte_t fmt_split(pte_t e, unsigned level, unsigned index);
  * True when `old` must be broken (made invalid and flushed) before `new` takes its place: when the
  * two could be cached at once and disagree in a way that the hardware does not define.
  */
-static inline bool fmt_bbm(pte_t old, pte_t new, unsigned level);
+static inline bool bbm_required(pte_t old, pte_t new, unsigned level);
 
 /* The invalid entries. */
 static inline pte_t

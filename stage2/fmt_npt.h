@@ -51,19 +51,29 @@
 #define NPT_REGION_SHIFT 12
 #define NPT_GEN_SHIFT	 28
 
-#define FMT_ENTRIES 512u
+#define NPT_ENTRIES 512u
 
-_Static_assert(FMT_ENTRIES * sizeof(uint64_t) == PAGE_SIZE, "a table is a frame");
-_Static_assert(1u << S2_LEVEL_BITS == FMT_ENTRIES, "each level translates nine bits");
+_Static_assert(NPT_ENTRIES * sizeof(uint64_t) == PAGE_SIZE, "a table is a frame");
+_Static_assert(1u << S2_LEVEL_BITS == NPT_ENTRIES, "each level translates nine bits");
 _Static_assert(NPT_ADDR == ((BIT(52) - 1) & ~PAGE_MASK),
 	       "addresses have at most 52 bits (APM 5.3)");
 _Static_assert(NPT_GEN_SHIFT >= NPT_REGION_SHIFT + FMT_REGION_BITS,
 	       "the payload's fields are apart");
 _Static_assert(NPT_GEN_SHIFT + FMT_GEN_BITS <= 51, "the payload stays clear of the reserved bit");
 
+static inline unsigned fmt_shift(unsigned level)
+{
+	return PAGE_SHIFT + S2_LEVEL_BITS * level;
+}
+
 static inline unsigned fmt_root_level(void)
 {
 	return 3;
+}
+
+static inline unsigned fmt_root_entries(void)
+{
+	return NPT_ENTRIES;
 }
 
 static inline unsigned fmt_max_leaf(void)
@@ -157,7 +167,7 @@ static inline pte_t fmt_split(pte_t e, unsigned level, unsigned index)
  * Two large and small translations of one address may be cached at once as long as they agree
  * (5.5.2), so a split needs no break. Another frame or memory type does.
  */
-static inline bool fmt_bbm(pte_t old, pte_t new, unsigned level)
+static inline bool bbm_required(pte_t old, pte_t new, unsigned level)
 {
 	enum s2_kind was = fmt_kind(old, level), is = fmt_kind(new, level);
 

@@ -11,6 +11,8 @@
 struct stage2_format {
 	const char *name;
 	unsigned (*root_level)(void);
+	unsigned (*root_entries)(void);
+	unsigned (*shift)(unsigned level);
 	unsigned (*max_leaf)(void);
 	struct s2_walk (*lookup)(const struct stage2 *s, ipa_t at);
 	int (*install)(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,

@@ -52,9 +52,34 @@ void s2_pool_drain(struct s2_pool *p)
 
 /* ---- geometry ---- */
 
+uint64_t stage2_leaf_size(const struct stage2 *s, unsigned level)
+{
+	return BIT(s->fmt->shift(level));
+}
+
+/* A leaf of the level has 1 << this many frames. */
+static unsigned leaf_order(const struct stage2 *s, unsigned level)
+{
+	return s->fmt->shift(level) - PAGE_SHIFT;
+}
+
+static unsigned root_order(const struct stage2_format *fmt)
+{
+	unsigned order = 0;
+
+	while (PAGE_SIZE << order < fmt->root_entries() * sizeof(uint64_t))
+		order++;
+	return order;
+}
+
+unsigned stage2_root_frames(const struct stage2_format *fmt)
+{
+	return 1u << root_order(fmt);
+}
+
 uint64_t stage2_limit(const struct stage2 *s)
 {
-	uint64_t limit = s2_level_size(s->fmt->root_level() + 1);
+	uint64_t limit = s->fmt->root_entries() * stage2_leaf_size(s, s->fmt->root_level());
 	unsigned bits = hw_mmu_caps()->ipa_bits;
 
 	return bits < 64 ? min_u64(limit, BIT(bits)) : limit;
@@ -72,9 +97,9 @@ static bool range_ok(const struct stage2 *s, ipa_t at, uint64_t size)
 }
 
 /* Entries of `level` that the range touches: below each hangs at most one table. */
-static uint64_t touched(ipa_t at, uint64_t size, unsigned level)
+static uint64_t touched(const struct stage2 *s, ipa_t at, uint64_t size, unsigned level)
 {
-	uint64_t span = s2_level_size(level);
+	uint64_t span = stage2_leaf_size(s, level);
 
 	return (at.v + size - 1) / span - at.v / span + 1;
 }
@@ -86,7 +111,7 @@ uint64_t stage2_worst_tables(const struct stage2 *s, ipa_t base, uint64_t size)
 	if (size == 0)
 		return 0;
 	for (unsigned level = 1; level <= s->fmt->root_level(); level++)
-		tables += touched(base, size, level);
+		tables += touched(s, base, size, level);
 	return tables;
 }
 
@@ -97,15 +122,15 @@ uint64_t stage2_map_tables(const struct stage2 *s, ipa_t at, uint64_t size, pa_t
 	if (size == 0)
 		return 0;
 	for (unsigned level = 1; level <= s->fmt->root_level(); level++) {
-		uint64_t span = s2_level_size(level), cut;
+		uint64_t span = stage2_leaf_size(s, level), cut;
 
 		/* Where leaves of the level fit, tables hang only below the entries that the ends
 		 * cut. */
 		cut = (uint64_t)!is_aligned(at.v, span) + !is_aligned(at.v + size, span);
 		if (level <= s->fmt->max_leaf() && is_aligned(at.v ^ pa.v, span))
-			tables += min_u64(cut, touched(at, size, level));
+			tables += min_u64(cut, touched(s, at, size, level));
 		else
-			tables += touched(at, size, level);
+			tables += touched(s, at, size, level);
 	}
 	return tables;
 }
@@ -116,7 +141,7 @@ static unsigned boundary_splits(const struct stage2 *s, uint64_t at)
 	unsigned splits = 0;
 
 	for (unsigned level = 1; level <= s->fmt->max_leaf(); level++)
-		splits += !is_aligned(at, s2_level_size(level));
+		splits += !is_aligned(at, stage2_leaf_size(s, level));
 	return splits;
 }
 
@@ -129,12 +154,13 @@ static bool pool_holds(const struct s2_pool *pool, uint64_t count)
 
 int stage2_init(struct stage2 *s, const struct stage2_format *fmt, struct frames_reserve *r)
 {
+	unsigned order = root_order(fmt);
 	pa_t root;
 
-	if (frames_alloc(r, 0, &root) != 0)
+	if (frames_alloc(r, order, &root) != 0)
 		return -ENOMEM;
-	memset(hw_frame_ptr(root), 0, PAGE_SIZE);
-	*s = (struct stage2){.fmt = fmt, .tables = {1}};
+	memset(hw_frame_ptr(root), 0, PAGE_SIZE << order);
+	*s = (struct stage2){.fmt = fmt, .tables = {BIT(order)}};
 	/* Every guest sees a wrap while its board is assembled, not after a million changes. */
 	atomic_store64(&s->slots_gen, BIT(fmt->gen_bits) - 3);
 	space_init(&s->space, root);
@@ -160,7 +186,7 @@ struct s2_walk stage2_lookup(const struct stage2 *s, ipa_t at)
 int stage2_install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
 		   struct s2_pool *pool)
 {
-	uint64_t size = s2_level_size(level);
+	uint64_t size = stage2_leaf_size(s, level);
 
 	if (level > s->fmt->max_leaf() || !is_aligned(at.v | pa.v, size) ||
 	    !range_fits(at.v, size, stage2_limit(s)))
@@ -173,8 +199,8 @@ static unsigned leaf_level(const struct stage2 *s, uint64_t at, uint64_t pa, uin
 {
 	unsigned level = s->fmt->max_leaf();
 
-	while (level > 0 &&
-	       (!is_aligned(at | pa, s2_level_size(level)) || left < s2_level_size(level)))
+	while (level > 0 && (!is_aligned(at | pa, stage2_leaf_size(s, level)) ||
+			     left < stage2_leaf_size(s, level)))
 		level--;
 	return level;
 }
@@ -229,8 +255,8 @@ int stage2_map(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size,
 			return err;
 		}
 		if (counted)
-			frames_get((pa_t){pa.v + done}, s2_level_order(level));
-		done += s2_level_size(level);
+			frames_get((pa_t){pa.v + done}, leaf_order(s, level));
+		done += stage2_leaf_size(s, level);
 	}
 	return 0;
 }
@@ -296,8 +322,9 @@ int stage2_collapse(struct stage2 *s, struct space_locked l, ipa_t at, unsigned 
 		    struct tlbi_gather *g)
 {
 	CHECK(l.space == &s->space && g->space == &s->space);
-	if (level == 0 || level > s->fmt->max_leaf() || !is_aligned(at.v, s2_level_size(level)) ||
-	    !range_fits(at.v, s2_level_size(level), stage2_limit(s)))
+	if (level == 0 || level > s->fmt->max_leaf() ||
+	    !is_aligned(at.v, stage2_leaf_size(s, level)) ||
+	    !range_fits(at.v, stage2_leaf_size(s, level), stage2_limit(s)))
 		return -EINVAL;
 	return s->fmt->collapse(s, at, level, g);
 }

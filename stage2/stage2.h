@@ -76,7 +76,10 @@ struct s2_walk {
 	uint32_t gen;
 };
 
-/* Bytes that an entry of `level` translates. */
+/*
+ * Bytes that an entry of `level` translates in the formats of real machines, which all have nine
+ * bits a level and pages of 4 KiB. stage2_leaf_size knows every format.
+ */
 static inline uint64_t s2_level_size(unsigned level)
 {
 	return PAGE_SIZE << (S2_LEVEL_BITS * level);
@@ -87,6 +90,11 @@ static inline unsigned s2_level_order(unsigned level)
 {
 	return S2_LEVEL_BITS * level;
 }
+
+uint64_t stage2_leaf_size(const struct stage2 *s, unsigned level);
+
+/* Frames of a root in this format: what stage2_init takes from its promise. */
+unsigned stage2_root_frames(const struct stage2_format *fmt);
 
 /* An empty space, its root charged to *r. 0 or -ENOMEM. */
 int stage2_init(struct stage2 *s, const struct stage2_format *fmt, struct frames_reserve *r);
@@ -230,6 +238,8 @@ void stage2_walk(const struct stage2 *s, struct space_locked l, s2_visit_fn *fn,
 void stage2_destroy(struct stage2 *s, struct space_locked l, struct tlbi_gather *g);
 
 /* Formats, one compilation unit each. */
-extern const struct stage2_format stage2_npt; /* AMD nested paging */
+extern const struct stage2_format stage2_npt;	 /* AMD nested paging */
+extern const struct stage2_format stage2_ept;	 /* Intel extended page tables */
+extern const struct stage2_format stage2_vmsav8; /* arm64 stage 2 */
 
 #endif

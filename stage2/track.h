@@ -47,8 +47,8 @@ static inline void leaf_harvest(struct op *o, pte_slot *slot, pte_t e, unsigned 
 	/* Only ever gains: still dirty when the swap is lost. */
 	while (!pte_cas_seen(slot, &e, leaf_cleaned(o, e, level)))
 		;
-	log_pages(o, at, s2_level_size(level));
-	gather_leaf(o->g, ipa(at), s2_level_size(level), level, GATHER_CHANGED);
+	log_pages(o, at, level_size(level));
+	gather_leaf(o->g, ipa(at), level_size(level), level, GATHER_CHANGED);
 }
 
 /*
@@ -57,9 +57,9 @@ static inline void leaf_harvest(struct op *o, pte_slot *slot, pte_t e, unsigned 
  */
 static void table_age(struct op *o, pa_t table, unsigned level, uint64_t at)
 {
-	uint64_t size = s2_level_size(level);
+	uint64_t size = level_size(level);
 
-	for (unsigned i = 0; i < ENTRIES && at < o->end; i++, at += size) {
+	for (unsigned i = 0; i < table_entries(level) && at < o->end; i++, at += size) {
 		pte_slot *slot = &table_slots(table)[i];
 		pte_t e;
 
@@ -89,7 +89,7 @@ static void op_age(struct stage2 *s, uint64_t start, uint64_t end, uint64_t *log
 
 static void table_zap_mmio(pa_t table, unsigned level)
 {
-	for (unsigned i = 0; i < ENTRIES; i++) {
+	for (unsigned i = 0; i < table_entries(level); i++) {
 		pte_slot *slot = &table_slots(table)[i];
 		pte_t e = pte_read(slot);
 
@@ -118,13 +118,13 @@ static bool table_as_leaf(pa_t table, unsigned level, pte_t *leaf)
 		return false;
 	base = fmt_leaf_pa(first, level).v;
 	attr = fmt_attr(first, level) & ~(s2_attr_t)S2_MARKS;
-	if (!is_aligned(base, s2_level_size(level + 1)))
+	if (!is_aligned(base, level_size(level + 1)))
 		return false;
-	for (unsigned i = 0; i < ENTRIES; i++) {
+	for (unsigned i = 0; i < table_entries(level); i++) {
 		pte_t e = pte_read(&table_slots(table)[i]);
 
 		if (fmt_kind(e, level) != S2_LEAF ||
-		    fmt_leaf_pa(e, level).v != base + i * s2_level_size(level) ||
+		    fmt_leaf_pa(e, level).v != base + i * level_size(level) ||
 		    (fmt_attr(e, level) & ~(s2_attr_t)S2_MARKS) != attr)
 			return false;
 		marks |= fmt_attr(e, level) & S2_MARKS;
@@ -143,7 +143,7 @@ static bool freeze_leaves(pa_t table, unsigned level, pte_t *leaf)
 	pte_slot *slots = table_slots(table);
 	unsigned i;
 
-	for (i = 0; i < ENTRIES; i++) {
+	for (i = 0; i < table_entries(level); i++) {
 		pte_t e = pte_read(&slots[i]);
 
 		if ((fmt_attr(e, level) & S2_RWX) != perm)
@@ -157,7 +157,7 @@ static bool freeze_leaves(pa_t table, unsigned level, pte_t *leaf)
 		}
 	}
 	*leaf = fmt_with_marks(*leaf, (fmt_attr(*leaf, level + 1) & S2_MARKS) | marks);
-	if (i == ENTRIES)
+	if (i == table_entries(level))
 		return true;
 	while (i-- > 0)
 		pte_xchg(&slots[i], fmt_split(*leaf, level + 1, i));
@@ -177,7 +177,7 @@ static int table_collapse(struct op *o, pte_slot *slot, pte_t e, unsigned level,
 		CHECK(fmt_kind(pte_xchg(slot, e), level) == S2_LOCKED);
 		return -EAGAIN;
 	}
-	gather_leaf(o->g, ipa(at), s2_level_size(level), level - 1, GATHER_CHANGED);
+	gather_leaf(o->g, ipa(at), level_size(level), level - 1, GATHER_CHANGED);
 	gather_table(o->g, table);
 	atomic_add64(&o->s->tables, UINT64_MAX);
 	gather_sync(o->g);

@@ -27,7 +27,31 @@
 #include "stage2/ops.h"
 #include "stage2/pte.h"
 
-#define ENTRIES (1u << S2_LEVEL_BITS)
+/* ---- geometry: the format's alone ---- */
+
+static inline uint64_t level_size(unsigned level)
+{
+	return BIT(fmt_shift(level));
+}
+
+static inline unsigned level_order(unsigned level)
+{
+	return fmt_shift(level) - PAGE_SHIFT;
+}
+
+/* Entries of a table whose entries are of `level`; only the root may be more than a frame. */
+static inline unsigned table_entries(unsigned level)
+{
+	if (level == fmt_root_level())
+		return fmt_root_entries();
+	return 1u << (fmt_shift(level + 1) - fmt_shift(level));
+}
+
+/* Frames of such a table. */
+static inline unsigned table_frames(unsigned level)
+{
+	return (unsigned)((table_entries(level) * sizeof(uint64_t) + PAGE_SIZE - 1) / PAGE_SIZE);
+}
 
 static inline pte_slot *table_slots(pa_t table)
 {
@@ -36,7 +60,7 @@ static inline pte_slot *table_slots(pa_t table)
 
 static inline unsigned slot_index(uint64_t at, unsigned level)
 {
-	return (unsigned)(at >> (PAGE_SHIFT + S2_LEVEL_BITS * level)) & (ENTRIES - 1);
+	return (unsigned)(at >> fmt_shift(level)) & (table_entries(level) - 1);
 }
 
 /* What an entry is emptied to: settled with the batch that is open. */
@@ -53,7 +77,7 @@ static inline struct s2_walk describe(pte_t e, unsigned level, uint64_t at)
 
 	switch (w.kind) {
 	case S2_LEAF:
-		w.pa = pa(fmt_leaf_pa(e, level).v + (at & (s2_level_size(level) - 1)));
+		w.pa = pa(fmt_leaf_pa(e, level).v + (at & (level_size(level) - 1)));
 		w.attr = fmt_attr(e, level);
 		break;
 	case S2_EMPTY:
@@ -259,9 +283,9 @@ struct op {
 static bool table_vacant(const struct stage2 *s, pa_t table, unsigned level, uint64_t at,
 			 uint64_t start, uint64_t end)
 {
-	uint64_t size = s2_level_size(level);
+	uint64_t size = level_size(level);
 
-	for (unsigned i = 0; i < ENTRIES; i++, at += size) {
+	for (unsigned i = 0; i < table_entries(level); i++, at += size) {
 		pte_t e;
 
 		if (at + size <= start || at >= end)
@@ -293,9 +317,9 @@ static bool op_vacant(const struct stage2 *s, uint64_t start, uint64_t end)
 /* Takes the leaf *e at `at`, just removed from its entry, off the map's account. */
 static inline void leaf_gone(struct op *o, pte_t e, unsigned level, uint64_t at)
 {
-	gather_leaf(o->g, ipa(at), s2_level_size(level), level, GATHER_ABSENT);
+	gather_leaf(o->g, ipa(at), level_size(level), level, GATHER_ABSENT);
 	if (!(fmt_attr(e, level) & S2_NOREF))
-		gather_frame(o->g, fmt_leaf_pa(e, level), s2_level_order(level));
+		gather_frame(o->g, fmt_leaf_pa(e, level), level_order(level));
 }
 
 /*
@@ -304,9 +328,9 @@ static inline void leaf_gone(struct op *o, pte_t e, unsigned level, uint64_t at)
  */
 static void table_kill(struct op *o, pa_t table, unsigned level, uint64_t at)
 {
-	uint64_t size = s2_level_size(level);
+	uint64_t size = level_size(level);
 
-	for (unsigned i = 0; i < ENTRIES; i++, at += size) {
+	for (unsigned i = 0; i < table_entries(level); i++, at += size) {
 		pte_t e = pte_xchg(&table_slots(table)[i], fmt_frozen());
 
 		switch (fmt_kind(e, level)) {
@@ -323,8 +347,9 @@ static void table_kill(struct op *o, pa_t table, unsigned level, uint64_t at)
 			panic("entry %#llx in a table that just died", (unsigned long long)e.v);
 		}
 	}
-	gather_table(o->g, table);
-	atomic_add64(&o->s->tables, UINT64_MAX);
+	for (unsigned i = 0; i < table_frames(level); i++)
+		gather_table(o->g, pa(table.v + i * PAGE_SIZE));
+	atomic_add64(&o->s->tables, 0 - (uint64_t)table_frames(level));
 }
 
 /*
@@ -341,12 +366,12 @@ static void leaf_split(struct op *o, pte_slot *slot, pte_t e, unsigned level, ui
 	do {
 		if (broken)
 			e = pte_read(slot);
-		for (unsigned i = 0; i < ENTRIES; i++)
+		for (unsigned i = 0; i < table_entries(level - 1); i++)
 			pte_write(&table_slots(table)[i], fmt_split(e, level, i));
 		broken = true;
-	} while (!pte_cas(slot, e, fmt_bbm(e, new, level) ? fmt_locked() : new));
-	gather_leaf(o->g, ipa(at), s2_level_size(level), level, GATHER_CHANGED);
-	if (fmt_bbm(e, new, level)) {
+	} while (!pte_cas(slot, e, bbm_required(e, new, level) ? fmt_locked() : new));
+	gather_leaf(o->g, ipa(at), level_size(level), level, GATHER_CHANGED);
+	if (bbm_required(e, new, level)) {
 		gather_sync(o->g);
 		CHECK(fmt_kind(pte_xchg(slot, new), level) == S2_TABLE);
 	}
@@ -355,9 +380,9 @@ static void leaf_split(struct op *o, pte_slot *slot, pte_t e, unsigned level, ui
 
 static void table_unmap(struct op *o, pa_t table, unsigned level, uint64_t at)
 {
-	uint64_t size = s2_level_size(level);
+	uint64_t size = level_size(level);
 
-	for (unsigned i = 0; i < ENTRIES && at < o->end; i++, at += size) {
+	for (unsigned i = 0; i < table_entries(level) && at < o->end; i++, at += size) {
 		pte_slot *slot = &table_slots(table)[i];
 		bool whole = at >= o->start && at + size <= o->end;
 		pte_t e;
@@ -407,21 +432,21 @@ static inline void leaf_protect(struct op *o, pte_slot *slot, pte_t e, unsigned 
 		new = fmt_with_perm(e, o->perm);
 	}
 	if (fmt_attr(e, level) & ~fmt_attr(new, level) & S2_RWX)
-		gather_leaf(o->g, ipa(at), s2_level_size(level), level, GATHER_CHANGED);
+		gather_leaf(o->g, ipa(at), level_size(level), level, GATHER_CHANGED);
 }
 
 #include "stage2/track.h"
 
 static void table_change(struct op *o, pa_t table, unsigned level, uint64_t at)
 {
-	uint64_t size = s2_level_size(level);
+	uint64_t size = level_size(level);
 	unsigned i = 0;
 
 	if (o->start > at) {
 		i = (unsigned)((o->start - at) / size);
 		at += i * size;
 	}
-	for (; i < ENTRIES && at < o->end; i++, at += size) {
+	for (; i < table_entries(level) && at < o->end; i++, at += size) {
 		pte_slot *slot = &table_slots(table)[i];
 		bool whole = at >= o->start && at + size <= o->end;
 		pte_t e = pte_read(slot);
@@ -469,7 +494,7 @@ static void op_split(struct stage2 *s, ipa_t at, unsigned level, struct s2_pool 
 		pte_t e = pte_read(slot);
 
 		if (fmt_kind(e, l) == S2_LEAF) {
-			leaf_split(&o, slot, e, l, align_down(at.v, s2_level_size(l)));
+			leaf_split(&o, slot, e, l, align_down(at.v, level_size(l)));
 			e = pte_read(slot);
 		}
 		if (fmt_kind(e, l) != S2_TABLE)
@@ -480,7 +505,7 @@ static void op_split(struct stage2 *s, ipa_t at, unsigned level, struct s2_pool 
 
 static void table_walk(pa_t table, unsigned level, uint64_t at, s2_visit_fn *fn, void *ctx)
 {
-	for (unsigned i = 0; i < ENTRIES; i++, at += s2_level_size(level)) {
+	for (unsigned i = 0; i < table_entries(level); i++, at += level_size(level)) {
 		pte_t e = pte_read(&table_slots(table)[i]);
 		struct s2_walk w = describe(e, level, at);
 
@@ -504,8 +529,9 @@ static void op_destroy(struct stage2 *s, struct tlbi_gather *g)
 }
 
 #define FMT_OPS                                                                                    \
-	.root_level = fmt_root_level, .max_leaf = fmt_max_leaf, .lookup = op_lookup,               \
-	.install = op_install, .install_mmio = op_install_mmio, .mmio = op_mmio,                   \
-	.zap_mmio = op_zap_mmio, .relax = op_relax, .vacant = op_vacant, .unmap = op_unmap,        \
-	.protect = op_protect, .harvest = op_harvest, .age = op_age, .split = op_split,            \
-	.collapse = op_collapse, .walk = op_walk, .destroy = op_destroy, .gen_bits = FMT_GEN_BITS
+	.root_level = fmt_root_level, .root_entries = fmt_root_entries, .shift = fmt_shift,        \
+	.max_leaf = fmt_max_leaf, .lookup = op_lookup, .install = op_install,                      \
+	.install_mmio = op_install_mmio, .mmio = op_mmio, .zap_mmio = op_zap_mmio,                 \
+	.relax = op_relax, .vacant = op_vacant, .unmap = op_unmap, .protect = op_protect,          \
+	.harvest = op_harvest, .age = op_age, .split = op_split, .collapse = op_collapse,          \
+	.walk = op_walk, .destroy = op_destroy, .gen_bits = FMT_GEN_BITS

@@ -154,7 +154,7 @@ static void test_bbm(void)
 					continue;
 				if (level == 0 && (i == 4 || i == 5 || j == 4 || j == 5))
 					expect = false;
-				wrong += fmt_bbm(e[i], e[j], level) != expect;
+				wrong += bbm_required(e[i], e[j], level) != expect;
 			}
 	}
 	is_u64(wrong, 0, "break-before-make for each pair of entries");
