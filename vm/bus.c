@@ -75,6 +75,44 @@ static unsigned piece_size(const struct bus_region *r, uint64_t addr, unsigned s
 	return size;
 }
 
+unsigned bus_region_id(const struct bus *bus, const struct bus_region *r)
+{
+	return (unsigned)(r - bus->region);
+}
+
+/* Region `id` when the access is its alone and in one piece. */
+static const struct bus_region *whole_in(const struct bus *bus, unsigned id, uint64_t addr,
+					 unsigned size)
+{
+	const struct bus_region *r = &bus->region[id];
+
+	if (id >= bus->count || addr - r->base >= r->size || piece_size(r, addr, size) != size)
+		return NULL;
+	return r;
+}
+
+bool bus_read_region(const struct bus *bus, unsigned id, uint64_t addr, unsigned size,
+		     uint64_t *val)
+{
+	const struct bus_region *r = id < BUS_REGIONS ? whole_in(bus, id, addr, size) : NULL;
+
+	if (r == NULL)
+		return bus_read(bus, addr, size, val);
+	*val = r->ops->read(r->dev, addr - r->base, size) & size_mask(size);
+	return true;
+}
+
+bool bus_write_region(const struct bus *bus, unsigned id, uint64_t addr, unsigned size,
+		      uint64_t val)
+{
+	const struct bus_region *r = id < BUS_REGIONS ? whole_in(bus, id, addr, size) : NULL;
+
+	if (r == NULL)
+		return bus_write(bus, addr, size, val);
+	r->ops->write(r->dev, addr - r->base, size, val & size_mask(size));
+	return true;
+}
+
 bool bus_read(const struct bus *bus, uint64_t addr, unsigned size, uint64_t *val)
 {
 	bool claimed = false;

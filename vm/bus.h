@@ -56,10 +56,21 @@ int bus_add(struct bus *bus, uint64_t base, uint64_t size, const struct io_ops *
 const struct bus_region *bus_find(const struct bus *bus, uint64_t addr);
 
 /*
+ * A region's number, 0..BUS_REGIONS-1: constant once the last one was added. The functions below
+ * with a number go to that region without a search when it holds the whole access, and are as the
+ * others otherwise; any number will do.
+ */
+unsigned bus_region_id(const struct bus *bus, const struct bus_region *r);
+
+/*
  * One access of 1, 2, 4 or 8 bytes. False when no byte of it is anybody's: a read then gives all
  * ones. An access that leaves a region is split into bytes, each going to whoever is there.
  */
 bool bus_read(const struct bus *bus, uint64_t addr, unsigned size, uint64_t *val);
 bool bus_write(const struct bus *bus, uint64_t addr, unsigned size, uint64_t val);
+bool bus_read_region(const struct bus *bus, unsigned id, uint64_t addr, unsigned size,
+		     uint64_t *val);
+bool bus_write_region(const struct bus *bus, unsigned id, uint64_t addr, unsigned size,
+		      uint64_t val);
 
 #endif

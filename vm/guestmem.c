@@ -57,6 +57,48 @@ static bool slot_overlaps(const struct guestmem *gm, ipa_t base, uint64_t size)
 	return false;
 }
 
+/*
+ * Slots and devices only ever get more, each complete before it is counted, so a look needs no
+ * lock; what it found counts as long as the generation did not move.
+ */
+static void append(struct guestmem *gm, atomic_u32 *count)
+{
+	TLBI_GATHER(g, &gm->s2.space);
+	struct space_locked l = space_lock(&gm->s2.space);
+
+	stage2_slots_begin(&gm->s2, l, &g);
+	atomic_store32_rel(count, atomic_load32(count) + 1);
+	stage2_slots_end(&gm->s2, l);
+	space_unlock(l, &g);
+}
+
+int guestmem_add_device(struct guestmem *gm, ipa_t base, uint64_t size, uint32_t region)
+{
+	uint32_t n = atomic_load32(&gm->nr_devices);
+	uint64_t start = align_down(base.v, PAGE_SIZE);
+
+	if (size == 0 || !range_fits(base.v, size, stage2_limit(&gm->s2)))
+		return -EINVAL;
+	if (n == GM_MAX_DEVICES)
+		return -ENOSPC;
+	size = align_up(base.v + size, PAGE_SIZE) - start;
+	if (frames_reserve(&gm->reserve, stage2_worst_tables(&gm->s2, ipa(start), size)) != 0)
+		return -ENOMEM;
+	gm->devices[n] = (struct gm_device){ipa(start), size, region};
+	append(gm, &gm->nr_devices);
+	return 0;
+}
+
+static uint32_t device_find(const struct guestmem *gm, ipa_t ipa)
+{
+	uint32_t n = atomic_load32_acq(&gm->nr_devices);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (ipa.v - gm->devices[i].base.v < gm->devices[i].size)
+			return gm->devices[i].region;
+	return GM_NO_REGION;
+}
+
 int guestmem_add_ram(struct guestmem *gm, ipa_t base, uint64_t size)
 {
 	uint32_t n = atomic_load32(&gm->nr_slots);
@@ -71,7 +113,7 @@ int guestmem_add_ram(struct guestmem *gm, ipa_t base, uint64_t size)
 		return -ENOMEM;
 	gm->slots[n] = (struct gm_slot){base, size};
 	gm->ram_bytes += size;
-	atomic_store32_rel(&gm->nr_slots, n + 1);
+	append(gm, &gm->nr_slots);
 	return 0;
 }
 
@@ -114,12 +156,15 @@ pa_t guestmem_root(const struct guestmem *gm)
 
 /* ---- population ---- */
 
-static struct s2_walk look(struct guestmem *gm, ipa_t ipa)
+/* What the table says; for an MMIO entry of this generation also whose it is. */
+static struct s2_walk look(struct guestmem *gm, ipa_t ipa, uint32_t *region)
 {
 	struct s2_walk w;
 
 	reader_enter(&gm->s2.space);
 	w = stage2_lookup(&gm->s2, ipa);
+	if (w.kind == S2_MMIO && !stage2_mmio(&gm->s2, ipa, region))
+		*region = GM_NO_REGION;
 	reader_exit();
 	return w;
 }
@@ -148,7 +193,8 @@ static int take_block(struct guestmem *gm, unsigned *level, pa_t *pa)
 }
 
 /* Everything that may fail or wait comes first; in the reader section there is only the install. */
-static int populate(struct guestmem *gm, ipa_t ipa, unsigned level, unsigned from_level)
+static int populate(struct guestmem *gm, ipa_t ipa, unsigned level, unsigned from_level,
+		    uint64_t gen)
 {
 	struct s2_pool pool = {.reserve = &gm->reserve};
 	pa_t pa;
@@ -161,7 +207,10 @@ static int populate(struct guestmem *gm, ipa_t ipa, unsigned level, unsigned fro
 		ipa_t start = {align_down(ipa.v, s2_level_size(level))};
 
 		reader_enter(&gm->s2.space);
-		err = stage2_install(&gm->s2, start, level, pa, S2_RWX, &pool);
+		/* In the section: an update of the slots waits for it, or is seen by it. */
+		err = stage2_slots_gen(&gm->s2) == gen
+			      ? stage2_install(&gm->s2, start, level, pa, S2_RWX, &pool)
+			      : -EAGAIN;
 		reader_exit();
 		/* The tree changed since it was looked at: start over with another number of
 		 * tables. */
@@ -177,17 +226,17 @@ static int populate(struct guestmem *gm, ipa_t ipa, unsigned level, unsigned fro
 }
 
 static enum gm_fault fault_empty(struct guestmem *gm, ipa_t ipa, const struct gm_slot *slot,
-				 const struct s2_walk *w)
+				 const struct s2_walk *w, uint64_t gen)
 {
 	unsigned limit = gm->max_level, max_leaf = stage2_max_leaf(&gm->s2);
 
 	limit = limit < max_leaf ? limit : max_leaf;
 	limit = limit < w->level ? limit : w->level;
-	if (w->owed && space_behind(&gm->s2.space, w->owed)) {
+	if (w->kind == S2_EMPTY && w->owed && space_behind(&gm->s2.space, w->owed)) {
 		space_force(&gm->s2.space, w->owed);
 		return GM_RETRY;
 	}
-	switch (populate(gm, ipa, fitting_level(slot, ipa, limit), w->level)) {
+	switch (populate(gm, ipa, fitting_level(slot, ipa, limit), w->level, gen)) {
 	case 0:
 	case -EEXIST: /* somebody else was faster */
 		return GM_RESOLVED;
@@ -199,31 +248,72 @@ static enum gm_fault fault_empty(struct guestmem *gm, ipa_t ipa, const struct gm
 	}
 }
 
-enum gm_fault guestmem_fault(struct guestmem *gm, ipa_t ipa, unsigned access)
+/*
+ * The leaf allows it: a translation that was cached before it was relaxed, or another vCPU was
+ * faster. It does not: all RAM may be written, so it is a page whose stores are being watched.
+ */
+static enum gm_fault fault_leaf(struct guestmem *gm, ipa_t ipa, unsigned access, s2_attr_t attr)
 {
-	const struct gm_slot *slot = slot_find(gm, ipa);
-	struct s2_walk w;
+	int err;
 
-	if (!slot)
-		return GM_MMIO;
-	w = look(gm, ipa);
-	switch (w.kind) {
-	case S2_EMPTY:
-		return fault_empty(gm, ipa, slot, &w);
-	case S2_LEAF:
-		/* A translation that was cached before it was relaxed, or another vCPU was faster.
-		 */
-		if ((!(access & GM_WRITE) || (w.attr & S2_W)) &&
-		    (!(access & GM_EXEC) || (w.attr & S2_X)))
-			return GM_RESOLVED;
+	if ((access & GM_EXEC) && !(attr & S2_X)) {
 		log_err("guest memory: access %#x at %#llx is not allowed", access,
 			(unsigned long long)ipa.v);
 		return GM_ERROR;
-	case S2_MMIO:
-		return GM_MMIO;
-	default:
-		return GM_RETRY;
 	}
+	if (!(access & GM_WRITE) || (attr & S2_W))
+		return GM_RESOLVED;
+	reader_enter(&gm->s2.space);
+	err = stage2_relax(&gm->s2, ipa, S2_W | S2_DIRTY);
+	reader_exit();
+	return err ? GM_RETRY : GM_RESOLVED;
+}
+
+/* Leaves the next access an entry. It is a short cut: when there is no memory for it, none is left.
+ */
+static void note_device(struct guestmem *gm, ipa_t ipa, uint32_t region, unsigned from_level,
+			uint64_t gen)
+{
+	struct s2_pool pool = {.reserve = &gm->reserve};
+
+	if (s2_pool_fill(&pool, from_level) == 0) {
+		reader_enter(&gm->s2.space);
+		(void)stage2_install_mmio(&gm->s2, (ipa_t){align_down(ipa.v, PAGE_SIZE)}, region,
+					  gen, &pool);
+		reader_exit();
+	}
+	s2_pool_drain(&pool);
+}
+
+enum gm_fault guestmem_resolve(struct guestmem *gm, ipa_t ipa, unsigned access, uint32_t *region)
+{
+	uint64_t gen = stage2_slots_gen(&gm->s2);
+	const struct gm_slot *slot;
+	struct s2_walk w;
+
+	*region = GM_NO_REGION;
+	w = look(gm, ipa, region);
+	if (*region != GM_NO_REGION)
+		return GM_MMIO;
+	if (w.kind == S2_LEAF)
+		return fault_leaf(gm, ipa, access, w.attr);
+	slot = slot_find(gm, ipa);
+	if (!slot) {
+		*region = device_find(gm, ipa);
+		if (*region != GM_NO_REGION)
+			note_device(gm, ipa, *region, w.level, gen);
+		return GM_MMIO;
+	}
+	if (w.kind == S2_EMPTY || w.kind == S2_MMIO)
+		return fault_empty(gm, ipa, slot, &w, gen);
+	return GM_RETRY;
+}
+
+enum gm_fault guestmem_fault(struct guestmem *gm, ipa_t ipa, unsigned access)
+{
+	uint32_t region;
+
+	return guestmem_resolve(gm, ipa, access, &region);
 }
 
 /* ---- the hypervisor's own accesses ---- */
@@ -264,6 +354,18 @@ static void stretch(struct gm_op *o, void *p, uint64_t n)
 }
 
 /*
+ * Our stores count as the guest's (I6): a leaf that is watched faults first, and where the dirty
+ * mark tells, we set it, for no hardware does it for us. Before the store: a harvest that comes in
+ * between waits for this reader section.
+ */
+static bool writable(struct guestmem *gm, ipa_t ipa, const struct s2_walk *w)
+{
+	if (!(w->attr & S2_W))
+		return false;
+	return (w->attr & S2_DIRTY) || stage2_relax(&gm->s2, ipa, S2_DIRTY) == 0;
+}
+
+/*
  * One step at `ipa`, at most n bytes: how many were dealt with, 0 when they have to be populated
  * first. The frame cannot be freed under us: the walk and the access are in one reader section.
  */
@@ -275,7 +377,7 @@ static uint64_t step(struct guestmem *gm, ipa_t ipa, uint64_t n, struct gm_op *o
 	reader_enter(&gm->s2.space);
 	w = stage2_lookup(&gm->s2, ipa);
 	left = s2_level_size(w.level) - (ipa.v & (s2_level_size(w.level) - 1));
-	if (w.kind == S2_LEAF) {
+	if (w.kind == S2_LEAF && (o->op == OP_READ || writable(gm, ipa, &w))) {
 		done = min_u64(min_u64(n, left), CHUNK);
 		stretch(o, hw_frame_ptr(w.pa), done);
 	} else if (w.kind == S2_EMPTY && (o->op == OP_READ || o->op == OP_ZERO)) {

@@ -19,7 +19,9 @@
 #include "mm/types.h"
 #include "stage2/stage2.h"
 
-#define GM_MAX_SLOTS 16
+#define GM_MAX_SLOTS   16
+#define GM_MAX_DEVICES 16
+#define GM_NO_REGION   UINT32_MAX
 
 #define GM_READ	 1u
 #define GM_WRITE 2u
@@ -30,12 +32,19 @@ struct gm_slot {
 	uint64_t size;
 };
 
+struct gm_device {
+	ipa_t base; /* whole pages */
+	uint64_t size;
+	uint32_t region;
+};
+
 struct guestmem {
 	struct stage2 s2;
 	struct frames_reserve reserve; /* whole RAM and worst-case tables, less what is in use */
 	struct gm_slot slots[GM_MAX_SLOTS];
-	atomic_u32 nr_slots;
-	atomic_u64 populated; /* frames */
+	struct gm_device devices[GM_MAX_DEVICES];
+	atomic_u32 nr_slots, nr_devices; /* change with s2's slot generation */
+	atomic_u64 populated;		 /* frames */
 	uint64_t ram_bytes;
 	uint8_t max_level; /* largest leaf a fault populates: 0 = 4K, 1 = 2M (the default), 2 = 1G
 			    */
@@ -60,10 +69,24 @@ int guestmem_init(struct guestmem *gm, char *err, size_t err_size);
 int guestmem_add_ram(struct guestmem *gm, ipa_t base, uint64_t size);
 
 /*
+ * Makes the pages around [base, base + size) known as those of the emulated device `region`, a
+ * number of the board's: a fault there leaves an MMIO entry, and the next one finds the region in
+ * it. -EINVAL, -ENOSPC, -ENOMEM (tables for the entries are reserved); then nothing has changed,
+ * and faults there are MMIO of no known region. RAM wins where both are. Not while a vCPU runs.
+ */
+int guestmem_add_device(struct guestmem *gm, ipa_t base, uint64_t size, uint32_t region);
+
+/*
  * Resolves a stage-2 fault at `ipa`. The leaf is the largest up to max_level that lies in the slot,
  * that no finer table excludes and for which there is a contiguous block.
  */
 enum gm_fault guestmem_fault(struct guestmem *gm, ipa_t ipa, unsigned access);
+
+/*
+ * The same, and for GM_MMIO *region is the device's or GM_NO_REGION. From the second time on the
+ * table's entry says it, and neither slots nor devices are searched.
+ */
+enum gm_fault guestmem_resolve(struct guestmem *gm, ipa_t ipa, unsigned access, uint32_t *region);
 
 /*
  * The hypervisor's own access, any length. -EFAULT when any byte is outside RAM, then nothing was

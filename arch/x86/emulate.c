@@ -38,6 +38,7 @@ struct emu {
 struct ref {
 	unsigned size; /* bytes in all */
 	unsigned parts;
+	bool device; /* known to be no RAM */
 	struct {
 		uint64_t gpa;
 		unsigned size;
@@ -219,6 +220,7 @@ static bool translate_parts(struct emu *e, uint64_t linear, bool write, struct r
 		ref->parts = 1;
 		ref->part[0].gpa = e->cpu->hint.gpa;
 		ref->part[0].size = ref->size;
+		ref->device = e->cpu->hint.device;
 		return true;
 	}
 	for (ref->parts = 0; done < ref->size; ref->parts++) {
@@ -246,6 +248,7 @@ static bool resolve(struct emu *e, unsigned segment, uint64_t offset, unsigned s
 	uint64_t linear;
 
 	ref->size = size;
+	ref->device = false;
 	if (!linearize(e, segment, offset, size, write, &linear))
 		return false;
 	if (!translate_parts(e, linear, write, ref))
@@ -253,7 +256,8 @@ static bool resolve(struct emu *e, unsigned segment, uint64_t offset, unsigned s
 	if (must_align(e->cpu) && !is_aligned(linear, size))
 		return raise(e, VEC_AC, true, 0);
 	for (unsigned i = 0; i < ref->parts; i++)
-		ref->part[i].ram = guestmem_is_ram(e->gm, ipa(ref->part[i].gpa), ref->part[i].size);
+		ref->part[i].ram = !ref->device &&
+				   guestmem_is_ram(e->gm, ipa(ref->part[i].gpa), ref->part[i].size);
 	return true;
 }
 

@@ -35,6 +35,7 @@ struct emu_hint {
 	bool valid; /* only for a fault on the final address, not on a table of the guest's own walk
 		     */
 	bool write; /* the hardware has checked the access for writing */
+	bool device; /* gpa is known to be a device's */
 	uint64_t gpa;
 };
 

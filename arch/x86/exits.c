@@ -9,6 +9,7 @@
 #include "arch/x86/vcpu.h"
 
 #include "lib/format.h"
+#include "lib/util.h"
 #include "vm/dev/lapic.h"
 #include "vm/guestmem.h"
 #include "vm/vcpu.h"
@@ -159,12 +160,19 @@ void exit_port(struct vcpu_arch *a, uint16_t port, unsigned size, bool in, uint6
 /* --- emulation -----------------------------------------------------------------------------------
  */
 
+/* An instruction may touch other devices' pages as well; those are searched for. */
+static uint32_t region_of(const struct vcpu_arch *a, uint64_t gpa)
+{
+	return align_down(gpa, PAGE_SIZE) == a->device.page ? a->device.region : GM_NO_REGION;
+}
+
 static uint64_t emu_mmio_read(void *ctx, uint64_t gpa, unsigned size)
 {
 	struct vcpu_arch *a = ctx;
 	uint64_t value;
 
-	pc_mmio_read(a->vcpu, gpa, size, &value); /* nobody there: all ones */
+	/* nobody there: all ones */
+	pc_region_read(a->vcpu, region_of(a, gpa), gpa, size, &value);
 	return value;
 }
 
@@ -172,7 +180,7 @@ static void emu_mmio_write(void *ctx, uint64_t gpa, unsigned size, uint64_t valu
 {
 	struct vcpu_arch *a = ctx;
 
-	pc_mmio_write(a->vcpu, gpa, size, value);
+	pc_region_write(a->vcpu, region_of(a, gpa), gpa, size, value);
 }
 
 static uint32_t emu_pio_read(void *ctx, uint16_t port, unsigned size)
@@ -261,6 +269,7 @@ void exit_port_string(struct vcpu_arch *a, unsigned size)
 	a->vcpu->exits[EXIT_PORT]++;
 	vcpu_read_state(a, &cpu);
 	cpu.io_size = (uint8_t)size;
+	a->device.region = GM_NO_REGION;
 	emulate_one(a, &cpu, 0);
 }
 
@@ -272,7 +281,12 @@ static void emulate_mmio(struct vcpu_arch *a, const struct stage2_fault *f)
 	for (unsigned i = 0; i < f->insn_len && i < INSN_MAX_LENGTH; i++)
 		cpu.fetched[i] = f->insn[i];
 	cpu.nr_fetched = (uint8_t)(f->insn ? f->insn_len : 0);
-	cpu.hint = (struct emu_hint){.valid = f->final, .write = f->write, .gpa = f->gpa};
+	cpu.hint = (struct emu_hint){
+		.valid = f->final,
+		.write = f->write,
+		.device = a->device.region != GM_NO_REGION,
+		.gpa = f->gpa,
+	};
 	emulate_one(a, &cpu, f->gpa);
 }
 
@@ -281,7 +295,8 @@ void exit_stage2(struct vcpu_arch *a, const struct stage2_fault *f)
 	struct vm *vm = a->vcpu->vm;
 	unsigned access = f->fetch ? GM_EXEC : f->write ? GM_WRITE : GM_READ;
 
-	switch (guestmem_fault(&vm->mem, ipa(f->gpa), access)) {
+	a->device.page = align_down(f->gpa, PAGE_SIZE);
+	switch (guestmem_resolve(&vm->mem, ipa(f->gpa), access, &a->device.region)) {
 	case GM_RESOLVED:
 	case GM_RETRY:
 		a->vcpu->exits[EXIT_MEMORY]++;

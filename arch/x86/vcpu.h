@@ -99,6 +99,13 @@ struct vcpu_arch {
 		tsc_offset; /* guest TSC = TSC + offset, mod 2^64; the same for all vCPUs of a VM */
 	struct msr_values msr;
 
+	/* While a device access is emulated: whose page the hardware reported (guestmem_resolve).
+	 */
+	struct {
+		uint64_t page;
+		uint32_t region;
+	} device;
+
 	struct svm_vcpu svm;
 };
 

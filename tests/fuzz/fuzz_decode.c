@@ -112,7 +112,7 @@ static void set_cpu(struct emu_cpu *cpu, const struct fuzz_input *f)
 		.no_page_1g = f->paging_flags & 1,
 		.amd = f->paging_flags & 2,
 	};
-	cpu->hint = (struct emu_hint){f->hint_flags & 1, f->hint_flags & 2, f->hint_gpa};
+	cpu->hint = (struct emu_hint){f->hint_flags & 1, f->hint_flags & 2, false, f->hint_gpa};
 	for (unsigned i = 0; i < SEG_COUNT; i++)
 		cpu->seg[i] = (struct emu_seg){
 			.base = f->seg[i].base, .limit = f->seg[i].limit, .attr = f->seg[i].attr};

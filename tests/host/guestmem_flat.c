@@ -115,6 +115,18 @@ enum gm_fault guestmem_fault(struct guestmem *gm, ipa_t ipa, unsigned access)
 	return guestmem_flat_at(gm, ipa.v, 1) != NULL ? GM_RESOLVED : GM_MMIO;
 }
 
+enum gm_fault guestmem_resolve(struct guestmem *gm, ipa_t ipa, unsigned access, uint32_t *region)
+{
+	*region = GM_NO_REGION;
+	return guestmem_fault(gm, ipa, access);
+}
+
+int guestmem_add_device(struct guestmem *gm, ipa_t base, uint64_t size, uint32_t region)
+{
+	(void)gm, (void)base, (void)size, (void)region;
+	return 0;
+}
+
 int guestmem_read(struct guestmem *gm, ipa_t ipa, void *dst, size_t n)
 {
 	const uint8_t *p = guestmem_flat_at(gm, ipa.v, n);

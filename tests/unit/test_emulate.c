@@ -462,21 +462,21 @@ static void test_hint(void)
 {
 	mode_64();
 	cpu.gpr[GPR_RBX] = HOLE + 0x30; /* a walk would fault */
-	cpu.hint = (struct emu_hint){true, false, DEVICE + 0x30};
+	cpu.hint = (struct emu_hint){true, false, false, DEVICE + 0x30};
 	ok(RUN("\x8b\x03") == EMU_DONE && saw(0, 'r', DEVICE + 0x30, 4, 0),
 	   "a read goes by the hint");
-	cpu.rip = CODE, cpu.hint = (struct emu_hint){true, false, DEVICE + 0x30};
+	cpu.rip = CODE, cpu.hint = (struct emu_hint){true, false, false, DEVICE + 0x30};
 	ok(faulted(RUN("\x01\x03"), VEC_PF, PF_ERR_W), "a write does not go by a read's hint");
-	cpu.hint = (struct emu_hint){true, true, DEVICE + 0x30};
+	cpu.hint = (struct emu_hint){true, true, false, DEVICE + 0x30};
 	ok(RUN("\x01\x03") == EMU_DONE, "but by a write's");
-	cpu.rip = CODE, cpu.hint = (struct emu_hint){true, true, DEVICE + 0x34};
+	cpu.rip = CODE, cpu.hint = (struct emu_hint){true, true, false, DEVICE + 0x34};
 	ok(faulted(RUN("\x8b\x03"), VEC_PF, 0), "nor by one for another place in the page");
 	cpu.gpr[GPR_RSI] = DATA + 0x30, cpu.gpr[GPR_RDI] = DATA + 0x30;
-	cpu.hint = (struct emu_hint){true, true, DEVICE + 0x30};
+	cpu.hint = (struct emu_hint){true, true, false, DEVICE + 0x30};
 	nr_seen = 0;
 	ok(RUN("\xa4") == EMU_DONE && nr_seen == 0, "movs has two operands: no hint");
 	cpu.rip = CODE, cpu.gpr[GPR_RDI] = HOLE - 4, cpu.gpr[GPR_RCX] = 2;
-	cpu.hint = (struct emu_hint){true, true, DEVICE + 0xffc};
+	cpu.hint = (struct emu_hint){true, true, false, DEVICE + 0xffc};
 	ok(faulted(RUN("\xf3\xab"), VEC_PF, PF_ERR_W) && nr_seen == 1 && cpu.gpr[GPR_RCX] == 1,
 	   "a rep's hint is for its first element only");
 }

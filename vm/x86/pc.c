@@ -44,6 +44,12 @@
 
 #define GSI_TIMER 2 /* the override that the MADT names */
 
+/*
+ * Regions of guestmem_add_device: numbers on the MMIO bus, and one that is none of them for the
+ * local APIC's page where it is after a reset. Each vCPU may have moved its own.
+ */
+#define REGION_LAPIC BUS_REGIONS
+
 #define PORT_COM1      0x3f8
 #define PORT_PCI       0xcf8
 #define PCI_RESET_PORT (RESET_PORT - PORT_PCI)
@@ -320,6 +326,19 @@ static int add_ram(struct pc *pc, char *err, size_t err_size)
 	return 0;
 }
 
+/* Devices that have no room are found by a search each time; nothing else is lost. */
+static void add_device_pages(struct pc *pc)
+{
+	struct guestmem *mem = &pc->vm->mem;
+
+	(void)guestmem_add_device(mem, ipa(LAPIC_BASE), LAPIC_SIZE, REGION_LAPIC);
+	for (unsigned i = 0; i < pc->mmio.count; i++) {
+		const struct bus_region *r = &pc->mmio.region[i];
+
+		(void)guestmem_add_device(mem, ipa(r->base), r->size, bus_region_id(&pc->mmio, r));
+	}
+}
+
 static int write_tables(struct pc *pc, char *err, size_t err_size)
 {
 	void *buf = kzalloc(ACPI_TABLES_MAX);
@@ -391,6 +410,7 @@ int board_boot(struct vm *vm, char *err, size_t err_size)
 		ret = load_images(pc, &start, err, err_size);
 	if (ret != 0)
 		return ret;
+	add_device_pages(pc);
 	arch_vcpu_start(vm->vcpus[0], &start);
 	for (unsigned i = 1; i < vm->nr_vcpus; i++) /* the others wait for a SIPI */
 		arch_lapic_ops()->init(vm->vcpus[i]);
@@ -470,34 +490,44 @@ void pc_pio_write(struct vcpu *vcpu, uint16_t port, unsigned size, uint32_t val)
 		atomic_add64(&pc->no_pio_writes, 1);
 }
 
-bool pc_mmio_read(struct vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t *val)
+bool pc_region_read(struct vcpu *vcpu, uint32_t region, uint64_t gpa, unsigned size, uint64_t *val)
 {
 	struct pc *pc = vcpu->vm->pc;
-	struct lapic *apic = pc_lapic(vcpu);
 
-	if (lapic_claims(apic, gpa)) {
-		*val = lapic_mmio_read(apic, gpa, size);
+	if (lapic_claims(pc_lapic(vcpu),
+			 gpa)) { /* a compare; it lies over whatever else is there */
+		*val = lapic_mmio_read(pc_lapic(vcpu), gpa, size);
 		return true;
 	}
-	if (bus_read(&pc->mmio, gpa, size, val))
+	if (bus_read_region(&pc->mmio, region, gpa, size, val))
 		return true;
 	atomic_add64(&pc->no_mmio_reads, 1);
 	return false;
 }
 
-bool pc_mmio_write(struct vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t val)
+bool pc_region_write(struct vcpu *vcpu, uint32_t region, uint64_t gpa, unsigned size, uint64_t val)
 {
 	struct pc *pc = vcpu->vm->pc;
-	struct lapic *apic = pc_lapic(vcpu);
 
-	if (lapic_claims(apic, gpa)) {
-		lapic_mmio_write(apic, gpa, size, val);
+	if (lapic_claims(pc_lapic(vcpu),
+			 gpa)) { /* a compare; it lies over whatever else is there */
+		lapic_mmio_write(pc_lapic(vcpu), gpa, size, val);
 		return true;
 	}
-	if (bus_write(&pc->mmio, gpa, size, val))
+	if (bus_write_region(&pc->mmio, region, gpa, size, val))
 		return true;
 	atomic_add64(&pc->no_mmio_writes, 1);
 	return false;
+}
+
+bool pc_mmio_read(struct vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t *val)
+{
+	return pc_region_read(vcpu, GM_NO_REGION, gpa, size, val);
+}
+
+bool pc_mmio_write(struct vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t val)
+{
+	return pc_region_write(vcpu, GM_NO_REGION, gpa, size, val);
 }
 
 struct lapic *pc_lapic(struct vcpu *vcpu)

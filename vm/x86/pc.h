@@ -26,6 +26,10 @@ void pc_pio_write(struct vcpu *vcpu, uint16_t port, unsigned size, uint32_t val)
 bool pc_mmio_read(struct vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t *val);
 bool pc_mmio_write(struct vcpu *vcpu, uint64_t gpa, unsigned size, uint64_t val);
 
+/* The same with the region that guestmem_resolve named (or GM_NO_REGION): no search then. */
+bool pc_region_read(struct vcpu *vcpu, uint32_t region, uint64_t gpa, unsigned size, uint64_t *val);
+bool pc_region_write(struct vcpu *vcpu, uint32_t region, uint64_t gpa, unsigned size, uint64_t val);
+
 /* The vCPU's local APIC: never NULL once board_create has succeeded. */
 struct lapic *pc_lapic(struct vcpu *vcpu);
 
