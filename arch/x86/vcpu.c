@@ -297,10 +297,18 @@ unsigned arch_guest_phys_bits(void)
 	return guest_phys_bits();
 }
 
+/*
+ * The bootstrap processor does not wait for a SIPI: it starts the firmware, which starts the
+ * machine anew (APM vol 2, 14.1.3).
+ */
 static void take_init(struct vcpu_arch *a)
 {
 	static const struct vcpu_start real = {.mode = START_X86_REAL};
 
+	if (a->vcpu->id == 0) {
+		vm_stop(a->vcpu->vm, VM_CAUSE_RESET, 0, NULL);
+		return;
+	}
 	reset_registers(a, &real);
 	lapic_reset(pc_lapic(a->vcpu), LAPIC_RESET_INIT);
 	a->waiting_for_sipi = true;

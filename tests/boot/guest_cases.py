@@ -227,6 +227,11 @@ def resets(name, how):
 
 
 @case
+def guest_reset_init(name):
+    resets(name, "i")
+
+
+@case
 def guest_reset_cf9(name):
     resets(name, "c")
 
