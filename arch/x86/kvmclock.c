@@ -4,8 +4,9 @@
  * memory from which the kernel computes the VM's time. Layout and MSRs: Linux
  * Documentation/virt/kvm/x86/msr.rst.
  *
- * The record never changes while the guest runs: one TSC rate, one offset for all vCPUs of the VM.
- * That is what the STABLE flag promises.
+ * The record changes only when the guest writes its TSC: one rate, one offset for all vCPUs of the
+ * VM. That is what the STABLE flag promises; a guest that gives its vCPUs different TSCs has broken
+ * it.
  */
 #include "arch/machine.h"
 #include "arch/x86/cpu.h"
@@ -75,17 +76,24 @@ static void tsc_scale(uint64_t hz, uint32_t *mul, int8_t *shift)
 	*shift = s;
 }
 
+/* -EFAULT when there is no memory. Whoever reads the record meanwhile sees an odd version. */
 static int write_system_time(struct vcpu_arch *a, ipa_t at)
 {
+	struct guestmem *gm = &a->vcpu->vm->mem;
 	struct pvclock_time t = {
-		.version = 2,
 		.tsc_timestamp = guest_tsc(a),
 		.system_time = vclock_now(&a->vcpu->vm->clock),
 		.flags = PVCLOCK_TSC_STABLE_BIT,
 	};
 
+	int err = guestmem_read(gm, at, &t.version, sizeof(t.version));
+
+	t.version |= 1;
 	tsc_scale(machine_info()->tsc_hz, &t.tsc_to_system_mul, &t.tsc_shift);
-	return guestmem_write(&a->vcpu->vm->mem, at, &t, sizeof(t));
+	if (!err)
+		err = guestmem_write(gm, at, &t, sizeof(t));
+	t.version++;
+	return err ? err : guestmem_write(gm, at, &t.version, sizeof(t.version));
 }
 
 static int write_wall_clock(struct vcpu_arch *a, ipa_t at)
@@ -113,4 +121,12 @@ int kvmclock_write(struct vcpu_arch *a, uint32_t index, uint64_t value)
 		return -EINVAL; /* unaligned, or no memory there */
 	*(wall ? &a->msr.kvm_wall_clock : &a->msr.kvm_system_time) = value;
 	return 0;
+}
+
+void kvmclock_refresh(struct vcpu_arch *a)
+{
+	uint64_t value = a->msr.kvm_system_time;
+
+	if (value & KVM_CLOCK_ENABLED)
+		write_system_time(a, ipa(value & ~3ULL)); /* there was memory when it was set */
 }

@@ -180,6 +180,15 @@ int guest_rdmsr(struct vcpu_arch *a, uint32_t index, uint64_t *value)
 	}
 }
 
+/* What was reckoned with the old TSC: the paravirtual clock and the LAPIC's deadline. */
+static void write_tsc(struct vcpu_arch *a, uint64_t value)
+{
+	a->tsc_offset = value - rdtsc();
+	virt->write_tsc_offset(a);
+	kvmclock_refresh(a);
+	lapic_resume(pc_lapic(a->vcpu));
+}
+
 static int write_tsc_aux(struct vcpu_arch *a, uint64_t value)
 {
 	if (value >> 32 || !(guest_cpuid(a, 0x80000001u, 0).edx & BIT(27)))
@@ -197,8 +206,7 @@ int guest_wrmsr(struct vcpu_arch *a, uint32_t index, uint64_t value)
 		return memory_type_write(a, index, value);
 	switch (index) {
 	case MSR_TSC:
-		a->tsc_offset = value - rdtsc();
-		virt->write_tsc_offset(a);
+		write_tsc(a, value);
 		return 0;
 	case MSR_EFER:
 		return control_write_efer(a, value) ? 0 : -EINVAL;
@@ -211,8 +219,10 @@ int guest_wrmsr(struct vcpu_arch *a, uint32_t index, uint64_t value)
 	case MSR_MCG_STATUS:
 		return 0; /* writes are ignored */
 	case MSR_HWCR:
-		a->msr.hwcr = (value & 0xffffffffULL) | HWCR_TSC_FREQ_SEL;
-		return value >> 32 ? -EINVAL : 0;
+		if (value >> 32)
+			return -EINVAL;
+		a->msr.hwcr = value | HWCR_TSC_FREQ_SEL;
+		return 0;
 	case MSR_KVM_SYSTEM_TIME_OLD:
 	case MSR_KVM_SYSTEM_TIME:
 	case MSR_KVM_WALL_CLOCK_OLD:
