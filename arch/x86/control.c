@@ -111,7 +111,6 @@ bool control_write_xcr0(struct vcpu_arch *a, uint64_t value)
 		return false;
 	if (value & avx512 && ((value & avx512) != avx512 || !(value & BIT(2))))
 		return false;
-	a->xcr0 = value;
-	xsetbv(0, value);
+	fpu_set_xcr0(a, value);
 	return true;
 }

@@ -81,17 +81,35 @@ void fpu_save(struct vcpu_arch *a)
 			 : "memory");
 }
 
+/*
+ * Older AMD processors restore the addresses of the last x87 instruction and its operand only when
+ * an exception is pending (CPUID 80000008h EBX bit 2 clear): the last guest's would stay to be
+ * read.
+ */
+static void forget_x87_pointers(void)
+{
+	__asm__ volatile("fninit");
+}
+
 void fpu_load(struct vcpu_arch *a)
 {
 	uint64_t all = components();
 
 	if (!all) {
+		forget_x87_pointers();
 		__asm__ volatile("fxrstor64 %0" ::"m"(*(char(*)[FXSAVE_SIZE])a->fpu));
 		return;
 	}
 	xsetbv(0, all);
+	forget_x87_pointers();
 	__asm__ volatile("xrstor64 (%0)" ::"r"(a->fpu), "a"((uint32_t)all),
 			 "d"((uint32_t)(all >> 32))
 			 : "memory");
 	xsetbv(0, a->xcr0);
+}
+
+void fpu_set_xcr0(struct vcpu_arch *a, uint64_t value)
+{
+	a->xcr0 = value;
+	xsetbv(0, value);
 }

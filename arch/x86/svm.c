@@ -40,7 +40,8 @@
 
 #define VM_CR_SVMDIS BIT(4) /* 15.30.1 */
 
-#define DR7_GD BIT(13)
+#define DR7_GD	    BIT(13)
+#define EFER_AIBRSE BIT(21) /* 3.1.7 */
 
 #define INTERCEPT_MISC1                                                                            \
 	(SVM_INTERCEPT_INTR | SVM_INTERCEPT_NMI | SVM_INTERCEPT_INIT | SVM_INTERCEPT_CR0_SEL |     \
@@ -155,6 +156,7 @@ static const char *svm_cpu_init(void)
 	const char *why = why_not_svm();
 	struct svm_pcpu *p;
 	void *host, *hsave;
+	uint64_t efer;
 	uint32_t edx;
 
 	if (why)
@@ -173,7 +175,12 @@ static const char *svm_cpu_init(void)
 		return "not enough memory for SVM's host state";
 	p->host_pa = hw_frame_pa(host).v;
 	p->hsave_pa = hw_frame_pa(hsave).v;
-	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
+	efer = rdmsr(MSR_EFER) | EFER_SVME;
+	/* Automatic IBRS, where there is: what guests trained does not steer the hypervisor's
+	 * indirect branches. */
+	if (cpuid_checked(0x80000021u, 0).eax & BIT(8))
+		efer |= EFER_AIBRSE;
+	wrmsr(MSR_EFER, efer);
 	wrmsr(MSR_VM_HSAVE_PA, p->hsave_pa);
 	__asm__ volatile("vmsave %0" ::"a"(p->host_pa) : "memory");
 	this_cpu()->virt = p;

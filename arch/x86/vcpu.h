@@ -226,6 +226,7 @@ void fpu_destroy(struct vcpu_arch *a);
 void fpu_reset(struct vcpu_arch *a); /* power-on contents */
 void fpu_save(struct vcpu_arch *a);
 void fpu_load(struct vcpu_arch *a);
+void fpu_set_xcr0(struct vcpu_arch *a, uint64_t value); /* a legal value; the vCPU is loaded */
 
 /* --- kvmclock.c: the paravirtual clock
  * ------------------------------------------------------------ */
@@ -237,6 +238,7 @@ void fpu_load(struct vcpu_arch *a);
 
 /* 0, or -EINVAL (#GP). */
 int kvmclock_write(struct vcpu_arch *a, uint32_t index, uint64_t value);
+void kvmclock_refresh(struct vcpu_arch *a); /* the guest's TSC has jumped */
 uint64_t guest_tsc(const struct vcpu_arch *a);
 void guest_tsc_start(struct vcpu_arch *a); /* the TSC shows the VM's clock, from 0 */
 
