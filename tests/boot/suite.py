@@ -34,7 +34,7 @@ def guest_elf(name):
 
 def debian(extra="", memory="512M", autostart="yes", name="debian"):
     return (f"[guest {name}]\nkernel = vmlinuz\ninitrd = initrd.img\n"
-            f"cmdline = console=ttyS0 ENV=/etc/shrc {extra}\nmemory = {memory}\nautostart = {autostart}\n")
+            f"cmdline = console=ttyS0 {extra}\nmemory = {memory}\nautostart = {autostart}\n")
 
 
 def guest(name, kernel, cmdline="", memory="32M", autostart="yes", more=""):
