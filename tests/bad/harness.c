@@ -3,7 +3,6 @@
  * Linked into every killer: a failed check is seen at once, and a mutant that hangs ends soon. The
  * limit is processor time, so that a busy machine kills nothing.
  */
-#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>

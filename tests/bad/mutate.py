@@ -90,7 +90,7 @@ class Mutant:
     def needs_order(self, texts):
         """Only a machine that delays and reorders can tell: no unit test is expected to."""
         gone = "".join(texts[self.path][e.start:e.end] for e in self.edits)
-        return self.kind in ORDER_KINDS or "atomic_fence" in gone or "hw_barrier" in gone
+        return self.kind in ORDER_KINDS or bool(re.search(r"atomic_fence|hw_barrier|spin_(un)?lock", gone)) and self.kind == "swap"
 
     def diff(self, text):
         lines = difflib.unified_diff(text.splitlines(), self.apply(text).splitlines(), self.path, self.path, n=2, lineterm="")
@@ -339,6 +339,8 @@ class Source:
         """The smallest piece between commas, semicolons and brackets that holds token i."""
         a = b = i
         while self[a - 1] not in ("(", "[", "{", "}", ",", ";", ":", "?", "&&", "||"):
+            if self[a - 1] == ")" and self[self.match[a - 1] - 1] in ("if", "while", "for", "switch"):
+                break
             a = self.match[a - 1] if self[a - 1] in (")", "]") else a - 1
         while self[b + 1] not in (")", "]", "}", ",", ";", ":", "?", "&&", "||"):
             b = self.match[b + 1] if self[b + 1] in CLOSE else b + 1
@@ -414,8 +416,11 @@ class Source:
         if name in ROUNDING:
             self.add("min-max", detail, self.replace(i, i, ROUNDING[name]))
         weak = re.fullmatch(r"(atomic_\w+?)_(acq|rel)", name)
-        if weak:
+        if weak and weak.group(2) == "acq":
             self.add("weaken", detail, self.replace(i, i, weak.group(1)))
+        elif weak:
+            bits = weak.group(1)[len("atomic_store"):]
+            self.add("weaken", detail, whole(f"ATOMIC_STORE(uint{bits}_t, &({source[0]})->v, {source[1]}, __ATOMIC_RELAXED)"))
         if name == "hw_cpu":
             self.add("flip", detail + "^1", whole("(hw_cpu() ^ 1u)"))
         if name == "pte_cas" and self.value_used(i):

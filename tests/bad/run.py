@@ -12,6 +12,7 @@ have to be in tests/bad/equivalent.txt, with an argument; what stands there and 
 import argparse
 import collections
 import concurrent.futures
+import functools
 import glob
 import hashlib
 import os
@@ -36,15 +37,19 @@ COMMON = ["-std=c11", "-D_GNU_SOURCE", "-w"]
 FLAVOURS = {
     "plain": ["-O1"],
     "sanitized": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+    # Every access has the order that it asks for (ordered.c), and what is not ordered is a race.
+    "threads": ["-O1", "-g", "-fsanitize=thread", "-Wno-tsan"],
     # Not run: two sources that compile to the same code are the same program.
     "code": ["-O2", "-D__LINE__=0", '-D__FILE__=""', "-Wno-builtin-macro-redefined"],
 }
+RENAMED = [f"-Dhost_atomic_{f}=ordered_elsewhere_{f}" for f in "load store xchg cas add or and fence".split()]
 HANG_FACTOR = 10  # times the processor time of the original run
 HANG_LEAST_MS = 700
 WALL_SECONDS = 120
 COMPILE_ERRORS_MAX = 0.02  # of all mutants
 
-UNIT_CPU_MAX = 5.0  # seconds: longer ones are no killers
+SLOW = 1.5  # seconds of processor time: more is not worth it but for the plain build
+PASSES = ("plain", "threads", "sanitized")  # the builds that a mutant meets, one after the other
 
 
 class Broken(Exception):
@@ -80,7 +85,12 @@ def object_path(unit, flavour):
     return os.path.join(WORK, flavour, unit[:-2] + ".o")
 
 
-def read_deps(unit, flavour="plain"):
+@functools.lru_cache(None)
+def depends(unit):
+    return frozenset(read_deps(unit, "plain"))
+
+
+def read_deps(unit, flavour):
     """Files of the tree that the unit was compiled from."""
     with open(object_path(unit, flavour)[:-2] + ".d", encoding="utf-8") as f:
         words = f.read().replace("\\\n", " ").split()[1:]
@@ -94,7 +104,8 @@ def compile_unit(unit, flavour, out, overlay=None, deps=False):
         include = ["-I", overlay, "-I", ".", f"-fmacro-prefix-map={overlay}/="]
         if os.path.exists(os.path.join(overlay, unit)):
             source = os.path.join(overlay, unit)
-    args = ["gcc", *COMMON, *FLAVOURS[flavour], *include, "-c", "-o", out, source]
+    renamed = RENAMED if flavour == "threads" and unit == "tests/host/hw_host.c" else []
+    args = ["gcc", *COMMON, *FLAVOURS[flavour], *renamed, *include, "-c", "-o", out, source]
     if deps:
         args[1:1] = ["-MMD"]
     return subprocess.run(args, cwd=TREE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
@@ -117,7 +128,8 @@ def original(unit, flavour):
 
 
 def host_library(flavour):
-    objects = [original(os.path.relpath(p, TREE), flavour) for p in sorted(glob.glob(os.path.join(TREE, "tests/host/*.c")))]
+    units = [os.path.relpath(p, TREE) for p in sorted(glob.glob(os.path.join(TREE, "tests/host/*.c")))]
+    objects = [original(u, flavour) for u in units + (["tests/bad/ordered.c"] if flavour == "threads" else [])]
     out = os.path.join(WORK, flavour, "libhost.a")
     if os.path.exists(out):
         os.remove(out)
@@ -132,8 +144,8 @@ def host_library(flavour):
 class Killer:
     """A program that speaks TAP, from its main unit and the sources on its `// links:` lines."""
 
-    def __init__(self, name, units, libs, args=()):
-        self.name, self.units, self.libs, self.args = name, units, libs, list(args)
+    def __init__(self, name, units, libs, args=(), flavours=("plain", "sanitized")):
+        self.name, self.units, self.libs, self.args, self.flavours = name, units, libs, list(args), flavours
         self.cpu = {}
         self.depends = set()
 
@@ -161,7 +173,8 @@ def find_killers():
         unit = os.path.relpath(path, TREE)
         links = words_after(unit, "links")
         if core & set(links):
-            killers.append(Killer(os.path.basename(unit)[:-2], [unit] + links, words_after(unit, "libs")))
+            flavours = ("plain", "sanitized", "threads") if words_after(unit, "threads") else ("plain", "sanitized")
+            killers.append(Killer(os.path.basename(unit)[:-2], [unit] + links, words_after(unit, "libs"), flavours=flavours))
     return killers
 
 
@@ -170,7 +183,7 @@ INVARIANT = re.compile(r"\bI(1[0-2]|[1-9])\b")
 
 def run_killer(killer, program, flavour):
     """(None, cpu) when everything passed, else (why, cpu); the first failed check ends it."""
-    env = dict(os.environ, BAD_CPU_MS=str(killer.limit_ms(flavour)), ASAN_OPTIONS="detect_leaks=1:abort_on_error=0")
+    env = dict(os.environ, BAD_CPU_MS=str(killer.limit_ms(flavour)), TSAN_OPTIONS="halt_on_error=1")
     process = subprocess.Popen([program, *killer.args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
                                start_new_session=True, cwd=WORK)
     timer = threading.Timer(WALL_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
@@ -197,7 +210,8 @@ def run_killer(killer, program, flavour):
 
 def cause_of_end(status, lines):
     for line in reversed(lines):
-        match = re.search(r"(\S+:\d+: CHECK\(.*) failed|(runtime error: .*)|ERROR: (AddressSanitizer: \S+)|ERROR: (LeakSanitizer)", line)
+        match = re.search(r"(\S+:\d+: CHECK\(.*) failed|(runtime error: .*)|ERROR: (AddressSanitizer: \S+)|ERROR: (LeakSanitizer)|"
+                          r"WARNING: ThreadSanitizer: (data race)", line)
         if match:
             return next(g for g in match.groups() if g)
     if status in (-signal.SIGPROF, -signal.SIGXCPU, -signal.SIGKILL):
@@ -220,6 +234,8 @@ def prove_baseline(killers, flavour):
     out = os.path.join(WORK, flavour, "programs")
     os.makedirs(out, exist_ok=True)
 
+    killers = [k for k in killers if flavour in k.flavours]
+
     def one(killer):
         program = os.path.join(out, killer.name)
         for unit in killer.units:
@@ -227,15 +243,14 @@ def prove_baseline(killers, flavour):
         killer.link(flavour, {}, program)
         failed, cpu = run_killer(killer, program, flavour)
         if failed:
-            raise Broken(f"{killer.name} fails without any mutant: {failed}")
+            raise Broken(f"{killer.name} ({flavour}) fails without any mutant: {failed}")
         killer.cpu[flavour] = cpu
-        killer.depends = set().union(*(read_deps(u, flavour) for u in killer.units))
+        killer.depends.update(*(read_deps(u, flavour) for u in killer.units))
 
     for unit in sorted({u for k in killers for u in k.units}):  # shared ones once, not by two at a time
         original(unit, flavour)
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         list(pool.map(one, killers))
-    killers.sort(key=lambda k: k.cpu[flavour])
 
 
 # --- one mutant ---------------------------------------------------------------------------------
@@ -244,15 +259,15 @@ Result = collections.namedtuple("Result", "mutant verdict killer why")  # killed
 
 
 class Worker:
-    def __init__(self, number, killers, texts):
+    def __init__(self, number, killers, texts, expected):
         self.dir = os.path.join(WORK, f"worker{number}")
-        self.killers, self.texts = killers, texts
+        self.killers, self.texts, self.expected = killers, texts, expected
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)
 
     def units(self, killers, path):
         """Units of the killers that see the mutated file."""
-        return sorted({u for k in killers for u in k.units if path in read_deps(u)})
+        return sorted({u for k in killers for u in k.units if path in depends(u)})
 
     def try_mutant(self, mutant):
         overlay = os.path.join(self.dir, "tree")
@@ -267,9 +282,11 @@ class Worker:
 
     def judge(self, mutant, overlay):
         killers = [k for k in self.killers if mutant.path in k.depends]
-        for flavour in ("plain", "sanitized"):
+        for flavour in PASSES:
             objects = {}
             for killer in killers:
+                if killer.cpu.get(flavour, SLOW) >= SLOW and flavour != "plain":
+                    continue
                 for unit in self.units([killer], mutant.path):
                     if unit in objects:
                         continue
@@ -279,12 +296,17 @@ class Worker:
                         first = next((l for l in done.stdout.splitlines() if "error" in l), "?")
                         return Result(mutant, "error", None, first)
                 program = os.path.join(self.dir, "program")
-                killer.link(flavour, objects, program)
+                try:
+                    killer.link(flavour, objects, program)
+                except Broken as broken:  # it may call what is not linked here
+                    return Result(mutant, "error", None, str(broken))
                 failed, _ = run_killer(killer, program, flavour)
                 if failed:
                     return Result(mutant, "killed", killer.name, shorten(failed))
             if flavour == "plain" and self.same_code(mutant, overlay, killers):
                 return Result(mutant, "same", None, "")
+            if mutant.name in self.expected:  # the sanitizers are slow
+                break
         return Result(mutant, "survived", None, "")
 
     def same_code(self, mutant, overlay, killers):
@@ -357,10 +379,10 @@ def describe(result, pending, equivalent):
     return f"{name} SURVIVED"
 
 
-def sweep(chosen, killers, texts, report):
+def sweep(chosen, killers, texts, expected, report):
     workers = queue.SimpleQueue()
     for number in range(JOBS):
-        workers.put(Worker(number, killers, texts))
+        workers.put(Worker(number, killers, texts, expected))
     results = []
 
     def one(mutant):
@@ -431,6 +453,7 @@ def main():
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--seed", default=None)
     parser.add_argument("--only", default="")
+    parser.add_argument("--quick", action="store_true", help="no sanitized build: for work on the tests")
     args = parser.parse_args()
     args.seed = args.seed or default_seed()
     sys.stdout.reconfigure(line_buffering=True)
@@ -441,19 +464,23 @@ def main():
         equivalent = read_equivalent(os.path.join(ROOT, "tests", "bad", "equivalent.txt"))
         mutants, texts = mutate.generate(TREE)
         killers = find_killers()
-        for flavour in ("sanitized", "plain"):  # in the end sorted by the time of the plain ones
+        for flavour in PASSES[:1] if args.quick else PASSES:
             prove_baseline(killers, flavour)
+        killers.sort(key=lambda k: k.cpu["plain"])
+        for k in killers:
+            print(f"# {k.name}: " + ", ".join(f"{flavour} {cpu:.2f} s" for flavour, cpu in k.cpu.items()))
         for path in texts:
             if path.endswith(".c"):
                 original(path, "code")
         model = any(k.name.startswith("model") for k in killers)
         pending = set() if model else {m.name for m in mutants if m.needs_order(texts)}
+        expected = set(equivalent) | ({m.name for m in mutants} if args.quick else set())
         chosen = choose(mutants, args)
         if not chosen:
             raise Broken("no such mutant")
         if args.sample:
             print(f"{len(chosen)} of {len(mutants)} mutants, --seed {args.seed}")
-        results = sweep(chosen, killers, texts, lambda r: print(describe(r, pending, equivalent)))
+        results = sweep(chosen, killers, texts, expected, lambda r: print(describe(r, pending, equivalent)))
     except Broken as broken:
         print(f"not ok 1 - the tree without mutants\n# {broken}\n1..1")
         sys.exit(1)

@@ -100,7 +100,7 @@ void hw_tlbi(const struct hw_tlbi_cmd *cmd)
 
 void hw_kick(unsigned pcpu)
 {
-	host_kicks[pcpu]++;
+	__atomic_fetch_add(&host_kicks[pcpu], 1, __ATOMIC_RELAXED);
 }
 
 const struct hw_mmu_caps *hw_mmu_caps(void)
