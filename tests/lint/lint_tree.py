@@ -25,8 +25,6 @@ MAY_INCLUDE = {
 }
 # The C library's headers that lib/ falls back on in hosted builds, under __STDC_HOSTED__.
 HOSTED = {("lib/errno.h", "errno.h"), ("lib/format.h", "stdio.h"), ("lib/string.h", "string.h")}
-# Headers that are templates: included once for each format, behind the format's definitions.
-TEMPLATES = {"stage2/walk.h"}
 # Interfaces to the hardware below, open to the layers named.
 HARDWARE = {"arch/hw.h": None, "arch/machine.h": ("vm", "arch/x86", "boot"), "arch/vcpu.h": ("vm", "arch/x86", "boot")}
 
@@ -57,6 +55,11 @@ def tracked():
 def read(path):
     with open(path, encoding="utf-8") as f:
         return f.read()
+
+
+def is_template(path):
+    """A header that is included once for each format, behind its definitions, says so at its top."""
+    return "template" in "\n".join(read(path).splitlines()[:6])
 
 
 def blank_comments(text):
@@ -163,7 +166,7 @@ def lengths(sources):
 
 def guards(sources):
     for path in sources:
-        if not path.endswith(".h") or path in TEMPLATES:
+        if not path.endswith(".h") or is_template(path):
             continue
         want = "SLUICE_" + re.sub(r"[^A-Za-z0-9]", "_", path).upper()
         if f"#ifndef {want}\n#define {want}\n" not in read(path):
