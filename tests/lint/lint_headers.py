@@ -9,7 +9,7 @@ import sys
 
 from lint_tree import is_template
 
-FLAGS = ["-std=c11", "-ffreestanding", "-nostdinc", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-Wno-unused-function",
+FLAGS = ["-std=c11", "-ffreestanding", "-nostdinc", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
          "-I.", "-Ibuild/gen", "-m64", "-mcmodel=kernel", "-mno-red-zone", "-mgeneral-regs-only", "-fno-pic", "-fsyntax-only",
          "-x", "c", "-"]
 
