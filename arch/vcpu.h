@@ -35,7 +35,10 @@ const char *arch_virt_describe(void);
 int arch_vcpu_create(struct vcpu *v);
 void arch_vcpu_destroy(struct vcpu *v);
 
-/* Power-on state, then the registers that `start` names. Events and injections are forgotten. */
+/*
+ * Power-on state, then the registers that `start` names; NULL: it waits for another vCPU to start
+ * it (x86: SIPI). Events and injections are forgotten. vCPU 0 first: the others share its time.
+ */
 void arch_vcpu_start(struct vcpu *v, const struct vcpu_start *start);
 
 /* Runs the guest until there is something to do outside. */

@@ -18,6 +18,7 @@
 #include "tlbi/tags.h"
 #include "vm/clock.h"
 #include "vm/dev/lapic.h"
+#include "vm/gcache.h"
 #include "vm/guestmem.h"
 #include "vm/pcpu.h"
 #include "vm/start.h"
@@ -148,8 +149,10 @@ int arch_vcpu_create(struct vcpu *v)
 	if (!a)
 		return -ENOMEM;
 	a->vcpu = v;
-	if (fpu_create(a) || virt->create(a)) {
+	a->windows = kzalloc(GUEST_WINDOWS * sizeof(*a->windows));
+	if (!a->windows || fpu_create(a) || virt->create(a)) {
 		fpu_destroy(a);
+		kfree(a->windows);
 		kfree(a);
 		return -ENOMEM;
 	}
@@ -167,6 +170,7 @@ void arch_vcpu_destroy(struct vcpu *v)
 		loaded[hw_cpu()] = NULL; /* the registers hold nothing that anybody wants */
 	virt->destroy(a);
 	fpu_destroy(a);
+	kfree(a->windows);
 	kfree(a);
 	v->arch = NULL;
 }
@@ -203,6 +207,7 @@ static void reset_registers(struct vcpu_arch *a, const struct vcpu_start *start)
 
 void arch_vcpu_start(struct vcpu *v, const struct vcpu_start *start)
 {
+	static const struct vcpu_start real = {.mode = START_X86_REAL};
 	struct vcpu_arch *a = v->arch;
 
 	if (loaded[hw_cpu()] == a)
@@ -213,7 +218,8 @@ void arch_vcpu_start(struct vcpu *v, const struct vcpu_start *start)
 	fpu_reset(a);
 	guest_msr_reset(a);
 	guest_tsc_start(a);
-	reset_registers(a, start);
+	reset_registers(a, start ? start : &real);
+	a->waiting_for_sipi = !start;
 }
 
 uint64_t arch_vcpu_pc(const struct vcpu *v)

@@ -412,8 +412,8 @@ int board_boot(struct vm *vm, char *err, size_t err_size)
 		return ret;
 	add_device_pages(pc);
 	arch_vcpu_start(vm->vcpus[0], &start);
-	for (unsigned i = 1; i < vm->nr_vcpus; i++) /* the others wait for a SIPI */
-		arch_lapic_ops()->init(vm->vcpus[i]);
+	for (unsigned i = 1; i < vm->nr_vcpus; i++)
+		arch_vcpu_start(vm->vcpus[i], NULL);
 	return 0;
 }
 
