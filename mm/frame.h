@@ -41,7 +41,17 @@ struct frame {
 	uint8_t order;	      /* of the block */
 	uint8_t state;	      /* enum frame_state */
 	atomic_u8 dead_order; /* 0, or 1 + order of the leaf that waits from here on */
-	uint8_t slab_used;    /* kalloc: objects in use */
+	union {
+		uint8_t slab_used; /* FRAME_CUT: objects in use, 0 when it goes */
+		atomic_u8 ledger;  /* any other frame of a block: enum ledger_note */
+	};
+};
+
+/* What mm/ledger.c knows of a frame. */
+enum ledger_note {
+	LEDGER_UNKNOWN,	 /* caches may hold lines that memory does not know of, or the reverse */
+	LEDGER_CLEAN,	 /* memory has it all, no cache anything else */
+	LEDGER_MAYBE_NC, /* mapped: a guest may access it past the caches */
 };
 
 _Static_assert(sizeof(struct frame) == 32, "128 descriptors fill a frame");

@@ -11,6 +11,7 @@
 #include "lib/string.h"
 #include "lib/util.h"
 #include "mm/frame.h"
+#include "mm/ledger.h"
 #include "mm/reclaim.h"
 
 /* More stretches of memory than any firmware reports; when there are more, the smallest are left
@@ -105,10 +106,13 @@ static void list_del(struct frame *f)
 	f->state = FRAME_INNER;
 }
 
-/* Puts a block back and joins it with its free buddies. */
+/* Puts a block back and joins it with its free buddies. What the ledger knew of it ends here. */
 static void block_free(uint64_t pfn, unsigned order)
 {
 	free_pages += BIT(order);
+	if (ledger_in_use())
+		for (uint64_t i = 0; i < BIT(order); i++)
+			atomic_store8_rel(&frame_find(pfn)[i].ledger, LEDGER_UNKNOWN);
 	frame_find(pfn)->state = FRAME_INNER;
 	for (; order < FRAME_MAX_ORDER; order++) {
 		struct frame *buddy = frame_find(pfn ^ BIT(order));
@@ -387,6 +391,22 @@ void frames_get(pa_t pa, unsigned order)
 void frames_put(pa_t pa, unsigned order)
 {
 	refs_add(pa, order, -1);
+}
+
+bool frames_exclusive(pa_t pa, unsigned order)
+{
+	uint64_t pfn = pa.v >> PAGE_SHIFT, end = pfn + BIT(order), first;
+	bool exclusive = true;
+
+	spin_lock(&lock);
+	while (exclusive && pfn < end) {
+		struct frame *f = block_of(pfn, &first);
+
+		exclusive = f->refs == 1;
+		pfn = first + BIT(f->order);
+	}
+	spin_unlock(&lock);
+	return exclusive;
 }
 
 void frames_unalloc(struct frames_reserve *r, pa_t pa, unsigned order)

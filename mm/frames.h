@@ -67,6 +67,9 @@ int frames_try_alloc(struct frames_reserve *r, unsigned order, pa_t *out);
 void frames_get(pa_t pa, unsigned order);
 void frames_put(pa_t pa, unsigned order);
 
+/* True when nobody has a second reference to any of the 1 << order allocated frames at `pa`. */
+bool frames_exclusive(pa_t pa, unsigned order);
+
 /* Undoes frames_alloc(r, order, &pa) for a block that nobody else has a reference to. */
 void frames_unalloc(struct frames_reserve *r, pa_t pa, unsigned order);
 

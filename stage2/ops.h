@@ -23,6 +23,8 @@ struct stage2_format {
 	void (*zap_mmio)(struct stage2 *s);
 	int (*relax)(struct stage2 *s, ipa_t at, s2_attr_t attr);
 	bool (*vacant)(const struct stage2 *s, uint64_t start, uint64_t end);
+	int (*replace)(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
+		       struct tlbi_gather *g);
 	void (*unmap)(struct stage2 *s, uint64_t start, uint64_t end, struct s2_pool *pool,
 		      struct tlbi_gather *g);
 	void (*protect)(struct stage2 *s, uint64_t start, uint64_t end, s2_attr_t perm,

@@ -7,6 +7,7 @@
 #include "lib/check.h"
 #include "lib/errno.h"
 #include "lib/string.h"
+#include "mm/ledger.h"
 #include "stage2/ops.h"
 #include "tlbi/agent.h"
 
@@ -170,6 +171,7 @@ int stage2_init(struct stage2 *s, const struct stage2_format *fmt, struct frames
 void stage2_destroy(struct stage2 *s, struct space_locked l, struct tlbi_gather *g)
 {
 	CHECK(l.space == &s->space && g->space == &s->space);
+	space_retire(l);
 	s->fmt->destroy(s, g);
 	CHECK(atomic_load64(&s->tables) == 0);
 }
@@ -183,6 +185,16 @@ struct s2_walk stage2_lookup(const struct stage2 *s, ipa_t at)
 	return s->fmt->lookup(s, at);
 }
 
+/* The ledger knows before a guest can: what is mapped may be written past the caches from then on.
+ */
+static int install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
+		   struct s2_pool *pool)
+{
+	if (!(attr & (S2_NOREF | S2_DEVICE)))
+		ledger_map(pa, leaf_order(s, level));
+	return s->fmt->install(s, at, level, pa, attr, pool);
+}
+
 int stage2_install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
 		   struct s2_pool *pool)
 {
@@ -191,7 +203,7 @@ int stage2_install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_
 	if (level > s->fmt->max_leaf() || !is_aligned(at.v | pa.v, size) ||
 	    !range_fits(at.v, size, stage2_limit(s)))
 		return -EINVAL;
-	return s->fmt->install(s, at, level, pa, attr, pool);
+	return install(s, at, level, pa, attr, pool);
 }
 
 /* The largest leaf for what is left of a range. */
@@ -213,14 +225,13 @@ static int map_leaf(struct stage2 *s, ipa_t at, unsigned *level, pa_t pa, s2_att
 		    struct s2_pool *pool, struct tlbi_gather *g)
 {
 	for (;;) {
-		int err = s->fmt->install(s, at, *level, pa, attr, pool);
+		int err = install(s, at, *level, pa, attr, pool);
 
 		if (err == -EAGAIN) {
 			uint64_t owed = s->fmt->lookup(s, at).owed;
 
 			gather_sync(g);
-			while (space_behind(&s->space, owed))
-				agents_wait(s->space.id, owed);
+			space_wait(&s->space, owed);
 		} else if (err == -EEXIST && *level > 0) {
 			--*level; /* a table is there already */
 		} else {
@@ -272,6 +283,22 @@ int stage2_unmap(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t siz
 	s->fmt->unmap(s, at.v, at.v + size, pool, g);
 	gather_adopt(g, false);
 	return 0;
+}
+
+int stage2_replace(struct stage2 *s, struct space_locked l, ipa_t at, unsigned level, pa_t pa,
+		   s2_attr_t attr, struct tlbi_gather *g)
+{
+	uint64_t size;
+
+	CHECK(l.space == &s->space && g->space == &s->space);
+	if (level > s->fmt->max_leaf())
+		return -EINVAL;
+	size = stage2_leaf_size(s, level);
+	if (!is_aligned(at.v | pa.v, size) || !range_fits(at.v, size, stage2_limit(s)))
+		return -EINVAL;
+	if (!(attr & (S2_NOREF | S2_DEVICE)))
+		ledger_map(pa, leaf_order(s, level));
+	return s->fmt->replace(s, at, level, pa, attr, g);
 }
 
 int stage2_protect(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size, s2_attr_t attr,

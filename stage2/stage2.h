@@ -147,6 +147,15 @@ int stage2_map(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size,
 int stage2_unmap(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size,
 		 struct s2_pool *pool, struct tlbi_gather *g);
 
+/*
+ * Gives the leaf of `level` at `at` another frame, and settles g: copy-on-write. On 0 the entry
+ * owns the caller's reference to the new frame, and the old one's is on its way. -ENOENT when there
+ * is no such leaf; -EINVAL. The copy comes before, after stage2_protect has taken write permission
+ * away and g was settled: until then stores still reach the old frame.
+ */
+int stage2_replace(struct stage2 *s, struct space_locked l, ipa_t at, unsigned level, pa_t pa,
+		   s2_attr_t attr, struct tlbi_gather *g);
+
 /* Sets the permissions (S2_RWX part of attr) of what is mapped in the range; splits as
  * stage2_unmap. */
 int stage2_protect(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size, s2_attr_t attr,

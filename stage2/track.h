@@ -178,7 +178,7 @@ static int table_collapse(struct op *o, pte_slot *slot, pte_t e, unsigned level,
 		return -EAGAIN;
 	}
 	gather_leaf(o->g, ipa(at), level_size(level), level - 1, GATHER_CHANGED);
-	gather_table(o->g, table);
+	gather_table(o->g, ipa(at), table);
 	atomic_add64(&o->s->tables, UINT64_MAX);
 	gather_sync(o->g);
 	CHECK(fmt_kind(pte_xchg(slot, leaf), level) == S2_LOCKED);

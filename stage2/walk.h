@@ -319,7 +319,8 @@ static inline void leaf_gone(struct op *o, pte_t e, unsigned level, uint64_t at)
 {
 	gather_leaf(o->g, ipa(at), level_size(level), level, GATHER_ABSENT);
 	if (!(fmt_attr(e, level) & S2_NOREF))
-		gather_frame(o->g, fmt_leaf_pa(e, level), level_order(level));
+		gather_frame(o->g, fmt_leaf_pa(e, level), level_order(level),
+			     fmt_attr(e, level) & S2_AGED);
 }
 
 /*
@@ -328,7 +329,7 @@ static inline void leaf_gone(struct op *o, pte_t e, unsigned level, uint64_t at)
  */
 static void table_kill(struct op *o, pa_t table, unsigned level, uint64_t at)
 {
-	uint64_t size = level_size(level);
+	uint64_t size = level_size(level), start = at;
 
 	for (unsigned i = 0; i < table_entries(level); i++, at += size) {
 		pte_t e = pte_xchg(&table_slots(table)[i], fmt_frozen());
@@ -348,7 +349,7 @@ static void table_kill(struct op *o, pa_t table, unsigned level, uint64_t at)
 		}
 	}
 	for (unsigned i = 0; i < table_frames(level); i++)
-		gather_table(o->g, pa(table.v + i * PAGE_SIZE));
+		gather_table(o->g, ipa(start), pa(table.v + i * PAGE_SIZE));
 	atomic_add64(&o->s->tables, 0 - (uint64_t)table_frames(level));
 }
 
@@ -376,6 +377,32 @@ static void leaf_split(struct op *o, pte_slot *slot, pte_t e, unsigned level, ui
 		CHECK(fmt_kind(pte_xchg(slot, new), level) == S2_TABLE);
 	}
 	atomic_add64(&o->s->tables, 1);
+}
+
+/*
+ * Another frame for the leaf at `at`: break, sync, make on every architecture, for nobody may load
+ * through the old translation once a store through the new one can be seen. Nobody else touches a
+ * locked entry.
+ */
+static int op_replace(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
+		      struct tlbi_gather *g)
+{
+	unsigned l;
+	pte_slot *slot;
+	pte_t e = walk_to(s, at.v, &l, &slot);
+
+	if (fmt_kind(e, l) != S2_LEAF || l != level)
+		return -ENOENT;
+	while (!pte_cas_seen(slot, &e, fmt_locked()))
+		;
+	gather_leaf(g, at, level_size(level), level, GATHER_CHANGED);
+	if (!(fmt_attr(e, level) & S2_NOREF))
+		gather_frame(g, fmt_leaf_pa(e, level), level_order(level),
+			     fmt_attr(e, level) & S2_AGED);
+	gather_sync(g);
+	CHECK(fmt_kind(pte_xchg(slot, fmt_leaf(pa, level, attr)), level) == S2_LOCKED);
+	hw_barrier(HW_BARRIER_ENTRIES);
+	return 0;
 }
 
 static void table_unmap(struct op *o, pa_t table, unsigned level, uint64_t at)
@@ -532,6 +559,6 @@ static void op_destroy(struct stage2 *s, struct tlbi_gather *g)
 	.root_level = fmt_root_level, .root_entries = fmt_root_entries, .shift = fmt_shift,        \
 	.max_leaf = fmt_max_leaf, .lookup = op_lookup, .install = op_install,                      \
 	.install_mmio = op_install_mmio, .mmio = op_mmio, .zap_mmio = op_zap_mmio,                 \
-	.relax = op_relax, .vacant = op_vacant, .unmap = op_unmap, .protect = op_protect,          \
-	.harvest = op_harvest, .age = op_age, .split = op_split, .collapse = op_collapse,          \
-	.walk = op_walk, .destroy = op_destroy, .gen_bits = FMT_GEN_BITS
+	.relax = op_relax, .vacant = op_vacant, .unmap = op_unmap, .replace = op_replace,          \
+	.protect = op_protect, .harvest = op_harvest, .age = op_age, .split = op_split,            \
+	.collapse = op_collapse, .walk = op_walk, .destroy = op_destroy, .gen_bits = FMT_GEN_BITS

@@ -6,6 +6,8 @@
 #include "lib/check.h"
 #include "lib/log.h"
 #include "lib/util.h"
+#include "tlbi/broadcast.h"
+#include "tlbi/vmid.h"
 
 #define REQ_KICK BIT(0) /* a kick is on its way for this entry */
 
@@ -112,17 +114,33 @@ bool reader_active(void)
 	return atomic_load64(&agents[hw_cpu()].reader.space) != 0;
 }
 
-bool agents_behind(uint64_t space, uint64_t epoch)
+bool readers_behind(uint64_t space, uint64_t epoch)
 {
 	uint32_t n = atomic_load32_acq(&nr_agents);
 
 	/* The epoch moved before: order that before the look, see use_begin. */
 	atomic_fence();
 	for (uint32_t i = 0; i < n; i++)
-		if (use_behind(&agents[i].guest, space, epoch) ||
-		    use_behind(&agents[i].reader, space, epoch))
+		if (use_behind(&agents[i].reader, space, epoch))
 			return true;
 	return false;
+}
+
+static bool guests_behind(uint64_t space, uint64_t epoch)
+{
+	uint32_t n = atomic_load32_acq(&nr_agents);
+
+	atomic_fence(); /* the same */
+	for (uint32_t i = 0; i < n; i++)
+		if (use_behind(&agents[i].guest, space, epoch))
+			return true;
+	return false;
+}
+
+bool agents_behind(uint64_t space, uint64_t epoch)
+{
+	return (broadcast_in_use() ? vmid_behind(space, epoch) : guests_behind(space, epoch)) ||
+	       readers_behind(space, epoch);
 }
 
 void agents_force(uint64_t space, uint64_t epoch)
@@ -130,6 +148,10 @@ void agents_force(uint64_t space, uint64_t epoch)
 	uint32_t n = atomic_load32_acq(&nr_agents);
 	struct agent *self = &agents[hw_cpu()];
 
+	if (broadcast_in_use()) {
+		vmid_pass(space, epoch);
+		return;
+	}
 	atomic_fence();
 	for (uint32_t i = 0; i < n; i++) {
 		struct agent *a = &agents[i];
@@ -156,6 +178,9 @@ void agents_wait(uint64_t space, uint64_t epoch)
 	agents_force(space, epoch);
 	for (uint64_t turn = 1; agents_behind(space, epoch); turn++) {
 		hw_relax();
+		/* Somebody may wait for this pCPU at the same time. */
+		if (broadcast_in_use())
+			vmid_poll(hw_cpu());
 		/* Never presumed clean: whoever does not answer keeps its frames, and us. */
 		if (turn % WAIT_TURNS_REPORT == 0)
 			log_err("a pCPU does not leave space %llu", (unsigned long long)space);

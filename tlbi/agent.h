@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Agents: whatever may use a translation. Today the pCPUs, each of them twice: in guest mode, and
- * as a reader, when the hypervisor itself walks tables without a lock or accesses guest memory.
+ * as a reader, when the hypervisor itself walks tables without a lock or accesses guest memory. On
+ * arm64 guest mode is no measure (tlbi/broadcast.h): there all pCPUs pass together, by command.
  *
  * Both follow the same rule. The agent publishes the space, a full barrier, then samples the epoch
  * and publishes that. The requester moves the epoch, a full barrier, then looks at the agents. So
@@ -20,7 +21,13 @@ void agent_init(unsigned pcpu); /* the pCPU counts from now on */
 /* True when some agent may still use what a batch of space id `space` up to `epoch` took away. */
 bool agents_behind(uint64_t space, uint64_t epoch);
 
-/* Kicks the pCPUs that are in guest mode and behind; one kick serves all who ask. Does not wait. */
+/* The same for reader sections only. */
+bool readers_behind(uint64_t space, uint64_t epoch);
+
+/*
+ * Kicks the pCPUs that are in guest mode and behind; one kick serves all who ask. Does not wait.
+ * arm64: gives the commands that are owed, or kicks pCPUs that have a dead space's root loaded.
+ */
 void agents_force(uint64_t space, uint64_t epoch);
 
 /* Forces, then waits until nobody is behind. Not in a reader section or guest mode. */

@@ -6,7 +6,9 @@
 #include "lib/check.h"
 #include "lib/util.h"
 #include "mm/frames.h"
+#include "mm/ledger.h"
 #include "tlbi/agent.h"
+#include "tlbi/broadcast.h"
 
 /* Blocks that a deferring pCPU releases on the way, so that reclaim keeps pace without a timer. */
 #define DEFER_BUDGET 1024
@@ -29,6 +31,8 @@ static void owe(struct tlbi_gather *g)
 	if (g->state == GATHER_OWED)
 		return;
 	*g = (struct tlbi_gather){.space = g->space, .state = GATHER_OWED, .start = UINT64_MAX};
+	g->by_page = broadcast_by_page();
+	g->ledger = ledger_in_use();
 }
 
 void gather_leaf(struct tlbi_gather *g, ipa_t at, uint64_t size, unsigned level,
@@ -40,21 +44,27 @@ void gather_leaf(struct tlbi_gather *g, ipa_t at, uint64_t size, unsigned level,
 	g->levels |= (uint8_t)BIT(level);
 	if (what == GATHER_CHANGED)
 		g->must_sync = true;
+	if (g->by_page)
+		broadcast_leaf(g->space, at, level);
 }
 
-void gather_frame(struct tlbi_gather *g, pa_t pa, unsigned order)
+void gather_frame(struct tlbi_gather *g, pa_t pa, unsigned order, bool used)
 {
 	CHECK(g->state == GATHER_OWED);
+	if (g->ledger)
+		ledger_unmap(pa, order, used, g->by_page);
 	if (reclaim_add(&g->dead, pa, order))
 		return;
 	gather_sync(g);
 	frames_put(pa, order);
 }
 
-void gather_table(struct tlbi_gather *g, pa_t table)
+void gather_table(struct tlbi_gather *g, ipa_t at, pa_t table)
 {
 	owe(g);
 	g->tables = true;
+	if (broadcast_in_use())
+		broadcast_table(g->space, at);
 	/* Nobody else refers to a table, so it cannot wait twice. */
 	CHECK(reclaim_add(&g->dead, table, 0));
 }
@@ -81,9 +91,14 @@ void gather_issue(struct tlbi_gather *g)
 	CHECK(spin_is_locked(&s->lock));
 	/* The entries first: who sees the new epoch and flushes must not find the old ones again.
 	 */
-	hw_barrier(HW_BARRIER_ENTRIES);
-	g->epoch = atomic_load64(&s->epoch) + 1;
-	atomic_store64_rel(&s->epoch, g->epoch);
+	if (broadcast_in_use()) {
+		broadcast_barrier(HW_BARRIER_ENTRIES);
+		g->epoch = broadcast_issue(s, g->start, g->by_page ? 0 : g->end, g->levels);
+	} else {
+		hw_barrier(HW_BARRIER_ENTRIES);
+		g->epoch = atomic_load64(&s->epoch) + 1;
+		atomic_store64_rel(&s->epoch, g->epoch);
+	}
 	g->state = GATHER_ISSUED;
 }
 
@@ -92,8 +107,7 @@ void gather_sync(struct tlbi_gather *g)
 	gather_issue(g);
 	if (g->state != GATHER_ISSUED)
 		return;
-	while (space_behind(g->space, g->epoch))
-		agents_wait(g->space->id, g->epoch);
+	space_wait(g->space, g->epoch);
 	reclaim_release(&g->dead);
 	g->state = GATHER_COMPLETE;
 }

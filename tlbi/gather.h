@@ -24,6 +24,8 @@ struct tlbi_gather {
 	struct space *space;
 	enum gather_state state;
 	bool must_sync;		  /* something other than present -> absent */
+	bool by_page;		  /* arm64: each leaf is settled with hardware as it is recorded */
+	bool ledger;		  /* arm64: caches need care (mm/ledger.h) */
 	bool tables;		  /* walk caches may hold dead tables */
 	uint8_t levels;		  /* bit n: a leaf of level n was reduced */
 	uint64_t start, end;	  /* hull of what was reduced, guest-physical */
@@ -48,13 +50,14 @@ void gather_leaf(struct tlbi_gather *g, ipa_t at, uint64_t size, unsigned level,
 		 enum gather_reduction what);
 
 /*
- * Hands over the reference that the batch's dead leaf held to 1 << order frames. When the frames
- * wait for another space already, everything so far is settled on the spot (the pCPU waits).
+ * Hands over the reference that the batch's dead leaf held to 1 << order frames; `used`: it may
+ * have been accessed through that leaf. When the frames wait for another space already, everything
+ * so far is settled on the spot (the pCPU waits).
  */
-void gather_frame(struct tlbi_gather *g, pa_t pa, unsigned order);
+void gather_frame(struct tlbi_gather *g, pa_t pa, unsigned order, bool used);
 
-/* Hands over a table that was unlinked and frozen. */
-void gather_table(struct tlbi_gather *g, pa_t table);
+/* Hands over a table that was unlinked and frozen; it translated from `at` on. */
+void gather_table(struct tlbi_gather *g, ipa_t at, pa_t table);
 
 /*
  * An operation found nothing to reduce: entries that say already what it wanted. Somebody else may

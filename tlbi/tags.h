@@ -3,9 +3,9 @@
  * Which tag a vCPU runs on, and what must be flushed before it does.
  *
  * A re-entry of the vCPU that ran here last, with nothing reduced meanwhile, costs no flush and no
- * lock. Tags are per pCPU (SVM, VMX) and belong to one (space, vCPU, root) until the pCPU runs out
- * of them: then everything is flushed and every tag is void. A dead space needs no flush: nobody
- * gets its tags before.
+ * lock. On SVM and VMX tags are per pCPU and belong to one (space, vCPU, root) until the pCPU runs
+ * out of them: then everything is flushed and every tag is void. On arm64 a tag belongs to a space,
+ * on all pCPUs alike (tlbi/vmid.h). A dead space needs no flush: nobody gets its tags before.
  */
 #ifndef SLUICE_TLBI_TAGS_H
 #define SLUICE_TLBI_TAGS_H
@@ -25,6 +25,7 @@ struct tlbi_vcpu {
 	 * one holds guest translations that the guest may believe to be gone.
 	 */
 	atomic_u64 run_seq;
+	uint64_t id; /* never used again */
 	struct tlbi_note {
 		uint64_t space;	     /* 0: the note is void */
 		uint64_t root;	     /* machine address */
@@ -75,12 +76,26 @@ void tlbi_enter(unsigned pcpu, struct space *s, struct tlbi_vcpu *v, struct tlbi
  */
 void tlbi_exit(unsigned pcpu, struct tlbi_vcpu *v, bool entered);
 
+/*
+ * On this pCPU, interrupts off, not in guest mode; for arm64, nothing elsewhere.
+ *
+ * descheduled: the vCPU that ran here last may run on another pCPU next: what it stored and the
+ * maintenance that it began are complete first.
+ * poll: somebody may have asked (by a kick) that this pCPU let go of a dead space. Whenever work is
+ * looked for.
+ * idle: no guest will run here for a while; nothing of one stays loaded.
+ */
+void tlbi_descheduled(void);
+void tlbi_poll(void);
+void tlbi_idle(void);
+
 /* Counters of one pCPU since boot. */
 struct tlbi_stat {
 	uint64_t entries;
-	uint64_t clean;	     /* entries without any flush or new tag */
-	uint64_t flush_tag;  /* entries or commands that flushed one tag */
-	uint64_t flush_root; /* one root (VMX) */
+	uint64_t clean;	       /* entries without any flush or new tag */
+	uint64_t flush_tag;    /* entries or commands that flushed one tag */
+	uint64_t flush_root;   /* one root (VMX) */
+	uint64_t flush_stage1; /* guest translations of a space on this pCPU (arm64) */
 	uint64_t flush_all;
 	uint64_t new_tag;
 	uint64_t kicks;	    /* sent by this pCPU */

@@ -4,6 +4,7 @@
  * them sees its mistake, in a child that has to stop with that CHECK's words. What a CHECK does not
  * catch goes on as lost obligations (I10), freed frames in use (I1, I2) or wrapped counters (I8).
  */
+// links: mm/ledger.c tlbi/broadcast.c tlbi/vmid.c
 // links: tlbi/tags.c tlbi/space.c tlbi/agent.c tlbi/gather.c mm/frames.c mm/reclaim.c mm/kalloc.c
 // links: stage2/stage2.c stage2/npt.c lib/log.c lib/string.c
 #include <signal.h>
@@ -298,7 +299,7 @@ static void frame_without_leaf(void)
 	struct tlbi_gather g = {.space = &s2.space};
 
 	space_lock(&s2.space);
-	gather_frame(&g, take(0), 0);
+	gather_frame(&g, take(0), 0, true);
 }
 
 static void table_twice(void)
@@ -307,8 +308,8 @@ static void table_twice(void)
 	pa_t table = take(0);
 
 	space_lock(&s2.space);
-	gather_table(&g, table);
-	gather_table(&g, table);
+	gather_table(&g, ipa(0), table);
+	gather_table(&g, ipa(0), table);
 }
 
 static void issue_unlocked(void)

@@ -4,6 +4,7 @@
  * descriptors cost and where they lie, promises that cannot be kept, references to parts, kalloc's
  * classes, and reclaim's order. Each was a mutant that nothing noticed.
  */
+// links: mm/ledger.c
 // links: mm/frames.c mm/reclaim.c mm/kalloc.c lib/log.c lib/string.c
 #include <stdlib.h>
 

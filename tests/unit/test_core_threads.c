@@ -5,6 +5,7 @@
  * nothing is lost. tests/bad builds this with the thread sanitizer as well and with exact memory
  * orders: there a lock that is not taken, or an acquire or release that is missing, is a data race.
  */
+// links: mm/ledger.c tlbi/broadcast.c tlbi/vmid.c
 // links: tlbi/tags.c tlbi/space.c tlbi/agent.c tlbi/gather.c mm/frames.c mm/reclaim.c mm/kalloc.c
 // links: stage2/stage2.c stage2/npt.c lib/log.c lib/string.c
 // threads: yes

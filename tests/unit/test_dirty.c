@@ -4,6 +4,7 @@
  * pCPU that has translations cached from before (I5), the accessed marks, collapse, and our own
  * stores (I6).
  */
+// links: mm/ledger.c tlbi/broadcast.c tlbi/vmid.c
 // links: vm/guestmem.c stage2/stage2.c stage2/npt.c tlbi/tags.c tlbi/space.c tlbi/agent.c
 // links: tlbi/gather.c mm/frames.c mm/reclaim.c lib/log.c lib/string.c
 #include <stdlib.h>

@@ -4,6 +4,7 @@
  * allocation, references to parts of blocks, promises, kzalloc, and reclaim with agents that the
  * test plays.
  */
+// links: mm/ledger.c
 // links: mm/frames.c mm/reclaim.c mm/kalloc.c lib/log.c lib/string.c
 #include <stdlib.h>
 

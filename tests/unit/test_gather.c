@@ -3,6 +3,7 @@
  * The gather's life, and what it protects: that nothing is freed or filled again while an agent may
  * still use what was there. Agents are simulated pCPUs in guest mode or in a reader section.
  */
+// links: mm/ledger.c tlbi/broadcast.c tlbi/vmid.c
 // links: tlbi/tags.c tlbi/space.c tlbi/agent.c tlbi/gather.c mm/frames.c mm/reclaim.c
 // links: stage2/stage2.c stage2/npt.c lib/log.c lib/string.c
 #include <signal.h>

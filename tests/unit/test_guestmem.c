@@ -4,6 +4,7 @@
  * of memory at each allocation, exact accounting at the end, and threads that fault, write and
  * unmap at once.
  */
+// links: mm/ledger.c tlbi/broadcast.c tlbi/vmid.c
 // links: vm/guestmem.c stage2/stage2.c stage2/npt.c tlbi/tags.c tlbi/space.c tlbi/agent.c
 // links: tlbi/gather.c mm/frames.c mm/reclaim.c lib/log.c lib/string.c
 #include "vm/guestmem.h"

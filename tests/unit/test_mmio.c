@@ -4,6 +4,7 @@
  * a change of the slots, during one, after the entry's narrow generation wrapped, and however an
  * update and an install interleave.
  */
+// links: mm/ledger.c tlbi/broadcast.c tlbi/vmid.c
 // links: vm/guestmem.c stage2/stage2.c stage2/npt.c tlbi/tags.c tlbi/space.c tlbi/agent.c
 // links: tlbi/gather.c mm/frames.c mm/reclaim.c lib/log.c lib/string.c
 

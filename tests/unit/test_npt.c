@@ -4,6 +4,7 @@
  * a brute-force reference, random operations against a shadow map, out of memory at each
  * allocation.
  */
+// links: mm/ledger.c tlbi/broadcast.c tlbi/vmid.c
 // links: stage2/stage2.c stage2/npt.c tlbi/space.c tlbi/agent.c tlbi/gather.c mm/frames.c
 // links: mm/reclaim.c lib/log.c lib/string.c
 #include <stdlib.h>

@@ -6,6 +6,7 @@
  * same runs again with a hardware that ignores flushes, which must be noticed: else the test is
  * blind.
  */
+// links: mm/ledger.c tlbi/broadcast.c tlbi/vmid.c
 // links: tlbi/tags.c tlbi/space.c tlbi/agent.c tlbi/gather.c mm/frames.c mm/reclaim.c
 // links: lib/log.c lib/string.c
 #include <stdlib.h>
