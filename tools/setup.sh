@@ -26,6 +26,7 @@ run   /usr/share/seabios/bios-256k.bin        seabios              BIOS of that 
 uefi  /usr/share/OVMF/OVMF_CODE_4M.fd         ovmf                 UEFI firmware for that machine
 check /usr/include/stdio.h                    libc6-dev            builds the unit tests for this host
 check clang                                   clang                second compiler, fuzzers
+check /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-x86_64.a  libclang-rt-dev  sanitizers and fuzzer of clang
 check clang-tidy                              clang-tidy           lint
 check clang-format                            clang-format         lint
 check cppcheck                                cppcheck             lint
@@ -36,7 +37,11 @@ END
 
 present() {
 	case $1 in
-	/*) [ -e "$1" ] ;;
+	/*)
+		# shellcheck disable=SC2086  # a pattern: any version will do
+		set -- $1
+		[ -e "$1" ]
+		;;
 	*) command -v "$1" >/dev/null 2>&1 ;;
 	esac
 }
