@@ -13,6 +13,7 @@
 #include "lib/string.h"
 #include "lib/util.h"
 #include "mm/types.h"
+#include "vm/gcache.h"
 #include "vm/guestmem.h"
 
 /* Segment type bits, ATTR_TYPE_MASK (APM volume 2, 4.8.1 and 4.8.2). */
@@ -698,6 +699,14 @@ static bool exec_string(struct emu *e, bool *over)
 
 /* ---- fetch ---- */
 
+static int read_code(const struct emu *e, uint64_t gpa, uint8_t *bytes, uint64_t n)
+{
+	struct gcache *windows = e->cpu->paging.windows;
+
+	return windows ? gcache_read(&windows[0], e->gm, ipa(gpa), bytes, n)
+		       : guestmem_read(e->gm, ipa(gpa), bytes, n);
+}
+
 /* Fetches what one page holds of the instruction's next bytes, at bytes[*n]. */
 static bool fetch_more(struct emu *e, uint8_t bytes[INSN_MAX_LENGTH], unsigned *n)
 {
@@ -719,7 +728,7 @@ static bool fetch_more(struct emu *e, uint8_t bytes[INSN_MAX_LENGTH], unsigned *
 	room = min_u64(room, INSN_MAX_LENGTH - *n);
 	if (!translate(e, linear, WALK_EXEC, &gpa))
 		return false;
-	if (guestmem_read(e->gm, ipa(gpa), bytes + *n, room) != 0)
+	if (read_code(e, gpa, bytes + *n, room) != 0)
 		return unsupported(e, "the instruction is not in the guest's RAM");
 	*n += (unsigned)room;
 	return true;

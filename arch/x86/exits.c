@@ -57,6 +57,7 @@ void vcpu_read_state(const struct vcpu_arch *a, struct emu_cpu *cpu)
 		cpu->gpr[i] = a->gpr[i];
 	cpu->rip = a->rip;
 	cpu->rflags = a->rflags;
+	cpu->paging.windows = a->windows;
 	cpu->paging.phys_bits = (uint8_t)guest_phys_bits();
 	cpu->paging.amd = cpu_is_amd();
 	cpu->paging.no_page_1g = !(guest_cpuid(a, 0x80000001u, 0).edx & BIT(26));

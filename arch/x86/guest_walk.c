@@ -9,6 +9,7 @@
 #include "arch/x86/regs.h"
 #include "lib/errno.h"
 #include "lib/util.h"
+#include "vm/gcache.h"
 #include "vm/guestmem.h"
 
 #define PTE_P	  BIT(0)
@@ -139,13 +140,16 @@ static uint64_t entry_address(const struct walk *w, uint64_t entry, unsigned lev
 }
 
 /*
- * Entries are read eight aligned bytes at a time, which guestmem_read copies in one access: an
+ * Entries are read eight aligned bytes at a time, which are copied in one access: an
  * entry that another vCPU is changing is seen as it was or as it will be.
  */
-static int read_entry(const struct walk *w, uint64_t gpa, uint64_t *entry)
+static int read_entry(const struct walk *w, unsigned level, uint64_t gpa, uint64_t *entry)
 {
+	struct gcache *windows = w->paging->windows;
+	ipa_t at = {align_down(gpa, 8)};
 	uint64_t pair;
-	int r = guestmem_read(w->gm, ipa(align_down(gpa, 8)), &pair, 8);
+	int r = windows ? gcache_read(&windows[level], w->gm, at, &pair, 8)
+			: guestmem_read(w->gm, at, &pair, 8);
 
 	if (r != 0)
 		return r;
@@ -190,7 +194,7 @@ static enum walk_result descend(struct walk *w)
 		uint64_t entry;
 
 		w->gpa = gpa;
-		if (read_entry(w, gpa, &entry) != 0)
+		if (read_entry(w, level, gpa, &entry) != 0)
 			return WALK_NO_RAM;
 		if (!(entry & PTE_P))
 			return fault(w, 0);

@@ -11,7 +11,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct gcache;
 struct guestmem;
+
+/*
+ * Windows onto guest memory that a vCPU keeps: [0] for instruction bytes, [level] for the page
+ * table of that level (1..5) that was walked last.
+ */
+#define GUEST_WINDOWS 6
 
 /* The state of a vCPU that decides how linear addresses translate. */
 struct guest_paging {
@@ -22,6 +29,7 @@ struct guest_paging {
 	uint32_t pkru;	   /* consulted when CR4.PKE is set */
 	uint8_t phys_bits; /* the guest's physical address width, CPUID 80000008 EAX[7:0]: 32..52 */
 	bool no_page_1g;   /* CPUID 80000001 EDX[26] is clear: 1 GiB entries are reserved */
+	struct gcache *windows; /* of the vCPU, GUEST_WINDOWS; or NULL: walks without them */
 	bool amd; /* AMD's reserved bits: bit 8 of PML5E, PML4E and non-leaf PDPE (APM 5.3.3) */
 };
 

@@ -106,6 +106,8 @@ struct vcpu_arch {
 		uint32_t region;
 	} device;
 
+	struct gcache *windows; /* GUEST_WINDOWS, onto the guest's page tables and code */
+
 	struct svm_vcpu svm;
 };
 
