@@ -107,10 +107,8 @@ static void small_free(struct frame *f, unsigned c, void *p)
 	if (empty)
 		partial_del(f, c);
 	spin_unlock(&lock);
-	if (empty) {
-		frame_set_state(f, FRAME_USED);
+	if (empty)
 		frames_put(frame_pa(f), 0);
-	}
 }
 
 /* Smallest shift with n <= 1 << shift. */

@@ -138,6 +138,29 @@ static void get_too_often(void)
 	frames_get(pa, 0);
 }
 
+static void get_foreign(void)
+{
+	frames_get(OUTSIDE, 0);
+}
+
+/* Many references can still be put one by one. */
+static void put_many(void)
+{
+	pa_t pa = take(0);
+
+	frame_at(pa)->refs = UINT32_MAX;
+	frames_put(pa, 0);
+	CHECK(!"put");
+}
+
+/* The host has no memory there, so its own CHECK tells that the range was taken. */
+static void memory_at_the_end(void)
+{
+	struct mem_range r = {pa(BIT(52) - 16 * PAGE_SIZE), 16 * PAGE_SIZE};
+
+	frames_init(&r, 1);
+}
+
 static void unalloc_foreign(void)
 {
 	frames_unalloc(NULL, OUTSIDE, 0);
@@ -199,6 +222,9 @@ static void test_frames(void)
 	ok(stops(get_unaligned, "is_aligned(pfn"), "blocks are aligned to their size");
 	ok(stops(get_too_often, "once more: "), "2^32 - 1 references to a frame are possible");
 	ok(stops(get_too_often, "f->refs < UINT32_MAX"), "and counted to the last (I8)");
+	ok(stops(put_many, "CHECK(!\"put\")"), "from there the way back is open");
+	ok(stops(get_foreign, "belongs to no block"), "a frame that is not ours gets none");
+	ok(stops(memory_at_the_end, "HOST_MEMORY"), "memory may reach to 2^52");
 	ok(stops(unalloc_foreign, "CHECK(f &&"), "unalloc: not ours");
 	ok(stops(unalloc_free, "CHECK(f &&"), "unalloc: free already (I1)");
 	ok(stops(unalloc_part, "CHECK(f &&"), "unalloc: not the block that was allocated");

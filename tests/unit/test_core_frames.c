@@ -160,7 +160,7 @@ static void test_promises(void)
 	is_u64(frames_stat().free, total - 1, "what waited is free now");
 	ok(r.pages == 0 && frames_stat().reserved == 0, "nothing is promised");
 	ok(frames_reserve(&r, total - 1) == 0, "all of it can be");
-	ok(frames_reserve(&r, 0) == 0 && r.pages == total - 1, "nothing more costs nothing");
+	ok(frames_reserve(&r, 0) == 0 && r.pages == total - 1, "a promise of nothing always holds");
 	ok(frames_reserve(&s, 1) == -ENOMEM, "nobody else gets one");
 	ok(frames_try_alloc(&s, 0, &a) == -ENOMEM, "an empty promise is none");
 	ok(frames_alloc(&r, FRAME_MAX_ORDER + 1, &a) == -ENOMEM, "there are no larger blocks");
@@ -197,6 +197,15 @@ static void test_references(void)
 	is_u64(frames_refs(pa(block.v + 7 * PAGE_SIZE)), 0, "until its own is put");
 	is_u64(frames_refs(pa(GIB)), 0, "nobody refers to what is not ours");
 	is_u64(frames_stat().free, frames_stat().total, "all free");
+
+	one_range(GIB, GIB + 16 * MIB);
+	ok(frames_alloc(NULL, FRAME_MAX_ORDER, &block) == 0, "the largest block there is");
+	is_u64(frames_refs(pa(2 * GIB - PAGE_SIZE)), 1, "reaches to its last frame");
+	frames_get(pa(2 * GIB - PAGE_SIZE), 0);
+	is_u64(frames_refs(pa(2 * GIB - PAGE_SIZE)), 2, "which can be shared alone");
+	frames_put(pa(2 * GIB - PAGE_SIZE), 0);
+	frames_put(block, FRAME_MAX_ORDER);
+	is_u64(frames_stat().largest, BIT(FRAME_MAX_ORDER), "and all of it merges again");
 }
 
 /* ---- kalloc ---- */
@@ -242,6 +251,22 @@ static void test_kalloc(void)
 	is_u64(frames_stat().free, free, "all free");
 }
 
+/* A size that no memory could serve is refused at once: nobody is kicked out of a guest for it. */
+static void test_absurd_sizes(void)
+{
+	struct reclaim_list l = {0};
+	pa_t pa;
+
+	one_range(MIB, MIB);
+	frames_alloc(NULL, 0, &pa);
+	reclaim_add(&l, pa, 0);
+	reclaim_queue(&l, 1, 1);
+	behind_answer = true;
+	waited = 0;
+	ok(!kzalloc(SIZE_MAX) && !kzalloc(2 * GIB) && waited == 0, "2 GiB: no block is that large");
+	ok(!kzalloc(GIB) && waited == 1, "1 GiB: there might be one, when reclaim is done");
+}
+
 /* ---- reclaim ---- */
 
 static void test_reclaim(void)
@@ -282,6 +307,31 @@ static void test_reclaim(void)
 	is_u64(reclaim_poll(1), 0, "before tlbi is up reclaim has nobody to ask");
 }
 
+/* Whoever gets the frame may queue it again at once, so its mark goes before the reference. */
+static pa_t watched;
+static unsigned marks, late;
+
+static void on_atomic(const void *p, bool write)
+{
+	if (!write || p != &frame_at(watched)->dead_order)
+		return;
+	marks++;
+	late += frame_at(watched)->refs == 0;
+}
+
+static void test_mark(void)
+{
+	struct reclaim_list l = {0};
+
+	one_range(MIB, MIB);
+	frames_alloc(NULL, 0, &watched);
+	host_on_atomic = on_atomic;
+	reclaim_add(&l, watched, 0);
+	reclaim_release(&l);
+	host_on_atomic = NULL;
+	ok(marks == 2 && late == 0, "a frame that is free can be queued (I1)");
+}
+
 int main(void)
 {
 	test_ranges();
@@ -290,6 +340,8 @@ int main(void)
 	test_promises();
 	test_references();
 	test_kalloc();
+	test_absurd_sizes();
 	test_reclaim();
+	test_mark();
 	return tap_done();
 }

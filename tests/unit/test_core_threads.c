@@ -24,7 +24,7 @@
 #include "tlbi/tags.h"
 
 #define GUESTS	 2u
-#define CHANGES	 1500u
+#define CHANGES	 500u
 #define PAGES	 24u /* guest-physical 4K pages in play, from 0 */
 #define BIG_AT	 (16 * MIB)
 #define BIG_SIZE (2 * MIB)
