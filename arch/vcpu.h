@@ -31,7 +31,8 @@ const char *arch_virt_init(void);
 /* One line for people: extension, nested paging, tags, optional features in use. Static storage. */
 const char *arch_virt_describe(void);
 
-/* Allocates and frees v->arch. 0 or -ENOMEM. A destroyed vCPU must not be running. */
+/* Allocates and frees v->arch. 0 or -ENOMEM. A destroyed vCPU is in no pCPU's
+ * registers but this one's. */
 int arch_vcpu_create(struct vcpu *v);
 void arch_vcpu_destroy(struct vcpu *v);
 
@@ -41,8 +42,15 @@ void arch_vcpu_destroy(struct vcpu *v);
  */
 void arch_vcpu_start(struct vcpu *v, const struct vcpu_start *start);
 
-/* Runs the guest until there is something to do outside. */
+/* Runs the guest until there is something to do outside. After another pCPU ran it, that one has
+ * called arch_vcpu_put; and no other vCPU is left in this one's registers. */
 enum vcpu_run arch_vcpu_run(struct vcpu *v);
+
+/*
+ * Registers of a vCPU may stay in the pCPU when arch_vcpu_run returns. Takes them out, so that
+ * another pCPU can run it or it can be destroyed. By the pCPU that ran it last.
+ */
+void arch_vcpu_put(struct vcpu *v);
 
 /* Would a halted vCPU wake: an interrupt it can take, an NMI, INIT or SIPI. */
 bool arch_vcpu_has_event(const struct vcpu *v);

@@ -227,7 +227,7 @@ static void info_vcpu(const struct vm *vm, const struct vcpu *v)
 	char time[32];
 
 	console_printf("vCPU %u:    %s, CPU %u, ran %s, %llu exits\n", v->id, vcpu_state_text(v),
-		       v->cpu, format_seconds(v->run_ns, time, sizeof(time)),
+		       atomic_load32(&v->cpu), format_seconds(v->run_ns, time, sizeof(time)),
 		       (unsigned long long)vcpu_exits_total(v));
 	info_exits(v);
 	if (vm->state == VM_RUNNING) {
@@ -384,18 +384,21 @@ static void cmd_mem(int argc, char **argv)
 
 static void cpu_line(unsigned i, const struct machine_cpu *cpu)
 {
-	const struct pcpu *p = pcpu_get(i);
+	const struct pcpu *p = cpu->running ? pcpu_get(i) : NULL;
+	uint64_t since = p ? atomic_load64(&p->idle_since) : 0;
 	char guest[32], idle[32];
 
 	console_printf("%4u  %8u  %-8s", i, cpu->hw_id,
 		       cpu->running  ? "running"
 		       : cpu->usable ? "not used"
 				     : "disabled");
-	if (cpu->running && p)
-		console_printf("  %14s %14s %10llu",
+	if (p)
+		console_printf("  %10s %10s %6u %8llu %8llu",
 			       format_seconds(p->guest_ns, guest, sizeof(guest)),
-			       format_seconds(p->idle_ns, idle, sizeof(idle)),
-			       (unsigned long long)p->switches);
+			       format_seconds(p->idle_ns + (since ? machine_now() - since : 0),
+					      idle, sizeof(idle)),
+			       atomic_load32(&p->runq.assigned), (unsigned long long)p->switches,
+			       (unsigned long long)p->fetched);
 	console_printf("\n");
 }
 
@@ -407,8 +410,8 @@ static void cmd_cpus(int argc, char **argv)
 	(void)argv;
 	console_printf("%s, %llu MHz; %s\n", m->cpu_name ? m->cpu_name : "unknown CPU",
 		       (unsigned long long)(m->tsc_hz / 1000000), arch_virt_describe());
-	console_printf("%4s  %8s  %-8s  %14s %14s %10s\n", "CPU", "HW ID", "STATE", "IN GUESTS",
-		       "IDLE", "SWITCHES");
+	console_printf("%4s  %8s  %-8s  %10s %10s %6s %8s %8s\n", "CPU", "HW ID", "STATE",
+		       "IN GUESTS", "IDLE", "VCPUS", "SWITCHES", "FETCHED");
 	for (unsigned i = 0; i < m->nr_cpus; i++)
 		cpu_line(i, &m->cpus[i]);
 	if (m->nr_cpus_ignored > 0)

@@ -5,7 +5,10 @@
  *
  * Lock order, outermost first; a lock is never taken while holding one further down:
  *	device locks (vm/dev, vm/x86) -> vm.end_lock -> run queue -> timer queue
- * The console's lock comes after all of them; under it nothing is locked and nothing called back.
+ * Among devices: whoever raises an interrupt -> 8259s or I/O APIC; local APICs have no lock. Of run
+ * queues and timer queues one is held at a time. The console's lock comes after all of them; under
+ *it only the machine's UART is locked and nothing called back. A lock of a space (tlbi/) is taken
+ *with none of these held.
  */
 #ifndef SLUICE_VM_PCPU_H
 #define SLUICE_VM_PCPU_H
@@ -36,6 +39,9 @@ struct runq {
 	struct spinlock lock;
 	struct vcpu_list woken; /* with some of their slice left: before all others */
 	struct vcpu_list ready;
+	atomic_u32 waiting;  /* how many are in the two lists; written under the lock */
+	atomic_u32 assigned; /* vCPUs that are not off and have this pCPU as their `cpu` */
+	atomic_u32 busy; /* 1: the pCPU runs one that is in neither list; written under the lock */
 };
 
 struct pcpu {
@@ -45,9 +51,13 @@ struct pcpu {
 	struct runq runq;
 	struct vcpu *current;	    /* in arch_vcpu_run; NULL otherwise */
 	struct vcpu *previous;	    /* the last that was; may be gone, only compared */
+	struct vcpu *resident;	    /* whose registers are still in this pCPU, or NULL */
 	struct timer slice;	    /* the end of its slice */
+	atomic_u32 idle;	    /* has nothing to run; who clears it gives it work */
+	atomic_u64 idle_since;	    /* 0: does not sleep now */
 	uint64_t guest_ns, idle_ns; /* time in arch_vcpu_run, in machine_idle */
 	uint64_t switches;	    /* times another vCPU than the one before was run */
+	uint64_t fetched;	    /* vCPUs it took over from other pCPUs */
 };
 
 /*

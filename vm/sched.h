@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The main loop of a pCPU and its run queue: round robin with preemption. A halted vCPU is in no
- * queue; vcpu_kick puts it back.
+ * queue; vcpu_kick puts it back. A pCPU that has nothing to run takes over what waits elsewhere.
  */
 #ifndef SLUICE_VM_SCHED_H
 #define SLUICE_VM_SCHED_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define SCHED_SLICE_NS 10000000ull /* 10 ms */
 
@@ -18,11 +19,18 @@ _Noreturn void sched_main(void);
 /* One round of it. */
 void sched_step(void);
 
-/* A vCPU that is off becomes runnable on pCPU `cpu`. */
-void sched_add(struct vcpu *v, unsigned cpu);
+/* Is there a pCPU among `cpus` (bit n: pCPU n; all clear: any) that runs guests? */
+bool sched_can_place(const uint64_t *cpus);
 
-/* Takes the vCPU off the scheduler. False when it is inside arch_vcpu_run at this moment: once its
- * VM is stopping it comes out by itself and PCPU_WORK_VM is raised on the boot CPU. */
+/* A vCPU that is off becomes runnable on the pCPU with the fewest of those that its guest may use.
+ */
+void sched_add(struct vcpu *v);
+
+/*
+ * Takes the vCPU off the scheduler. False when another pCPU has it at this moment, in arch_vcpu_run
+ * or with registers of it: once its VM is stopping it comes off by itself and PCPU_WORK_VM is
+ * raised on the boot CPU.
+ */
 bool sched_remove(struct vcpu *v);
 
 #endif

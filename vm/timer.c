@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 
+#include "arch/hw.h"
 #include "arch/machine.h"
 #include "lib/check.h"
 #include "lib/util.h"
@@ -149,15 +150,19 @@ static bool is_running(struct timer_queue *q, const struct timer *t)
 	return running;
 }
 
+/* A function that is going on may arm its timer once more, so look at both in one go. */
 void timer_cancel_sync(struct timer *t)
 {
-	struct timer_queue *q = t->queue;
+	for (;;) {
+		struct timer_queue *q = t->queue;
 
-	timer_cancel(t);
-	if (!q || q == &this_pcpu()->timers)
-		return;
-	while (is_running(q, t))
-		; /* the lock between two looks is the pause */
+		timer_cancel(t);
+		if (!q || q == &this_pcpu()->timers)
+			return;
+		if (!is_running(q, t) && !timer_armed(t))
+			return;
+		hw_relax();
+	}
 }
 
 bool timer_armed(const struct timer *t)

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/atomic.h"
 #include "tlbi/tags.h"
 
 #define VCPU_EXIT_COUNTERS 64
@@ -27,13 +28,19 @@ struct vcpu {
 	struct vcpu_arch
 		*arch; /* arch/ owns it: exists from arch_vcpu_create to arch_vcpu_destroy */
 	struct tlbi_vcpu tlb;
+	unsigned ran_on; /* arch/ again: the pCPU that ran it last, where its timer is armed */
 	uint64_t exits[VCPU_EXIT_COUNTERS]; /* arch/ counts; arch_vcpu_exit_name says what; since
 					       start */
 
-	/* The rest is the scheduler's, under the lock of pCPU `cpu`'s run queue. */
+	/*
+	 * The rest is the scheduler's, under the lock of pCPU `cpu`'s run queue. `cpu` itself
+	 * changes under the lock of the queue that the vCPU leaves.
+	 */
 	enum vcpu_state state;
-	unsigned cpu;	     /* pCPU whose queue it is in, runs on or ran on last */
-	struct vcpu *next;   /* in the run queue */
+	atomic_u32 cpu; /* pCPU whose queue it is in, runs on or ran on last */
+	atomic_u32
+		resident;  /* 1: registers of it are still in that pCPU, it can run nowhere else */
+	struct vcpu *next; /* in the run queue */
 	uint64_t slice_left; /* ns of its slice that remain; 0: the next one is a whole slice */
 	uint64_t run_ns;     /* time in arch_vcpu_run since the VM was started */
 };

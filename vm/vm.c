@@ -12,6 +12,7 @@
 
 #include <stdarg.h>
 
+#include "arch/hw.h"
 #include "arch/machine.h"
 #include "arch/vcpu.h"
 #include "lib/errno.h"
@@ -31,6 +32,8 @@
 static struct vm *first;
 static const char *unavailable;
 static void (*on_last_end)(void);
+
+#define END_WAIT_NS 20000000ull
 
 /* Level of lines that no `loglevel=` may hide: a guest's end among them. */
 #define NOTICE LOG_ERR
@@ -272,27 +275,21 @@ static int power_on(struct vm *vm, char *err, size_t err_size)
 	board_resume(vm);
 	/* Those that wait to be started by the first find nothing to do and halt at once. */
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
-		sched_add(vm->vcpus[i], PCPU_BOOT);
+		sched_add(vm->vcpus[i]);
 	return 0;
 }
 
 /* What the guests file may say and this version cannot do yet. */
 static int check_supported(const struct guest_conf *conf, char *err, size_t err_size)
 {
-	bool pinned = false;
-
 	if (conf->vcpus > 1) {
 		snprintf(err, err_size, "vcpus = %u: in this version a guest has one vCPU",
 			 conf->vcpus);
 		return -EOPNOTSUPP;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(conf->cpus); i++)
-		pinned |= conf->cpus[i] != 0;
-	if (pinned && !(conf->cpus[PCPU_BOOT / 64] & BIT(PCPU_BOOT % 64))) {
+	if (!sched_can_place(conf->cpus)) {
 		snprintf(err, err_size,
-			 "cpu = leaves out CPU %u, the only one that runs guests in "
-			 "this version",
-			 PCPU_BOOT);
+			 "cpu = names none of the CPUs that run (the command `cpus` lists them)");
 		return -EOPNOTSUPP;
 	}
 	return 0;
@@ -436,6 +433,7 @@ static void complete_end(struct vm *vm)
 	spin_lock(&vm->end_lock);
 	end = vm->end;
 	spin_unlock(&vm->end_lock);
+	vclock_stop(&vm->clock); /* first: a device's function that still runs arms no timer then */
 	board_pause(vm);
 	if (end.cause == VM_CAUSE_KILLED)
 		keep_report(vm, end.vcpu ? end.vcpu : vm->vcpus[0]);
@@ -471,12 +469,26 @@ void vm_work(void)
 			complete_end(vm);
 }
 
+/* Who types `destroy` wants it done when the prompt comes back. A vCPU on another pCPU leaves its
+ * guest within microseconds of the kick; one that takes longer ends the guest later, by
+ * PCPU_WORK_VM. */
+static void end_now(struct vm *vm)
+{
+	uint64_t since = machine_now();
+
+	vm_work();
+	while (is_alive(vm) && vm_stopping(vm) && machine_now() - since < END_WAIT_NS) {
+		hw_relax();
+		vm_work();
+	}
+}
+
 int vm_destroy(struct vm *vm)
 {
 	if (!is_alive(vm))
 		return -EINVAL;
 	vm_stop(vm, VM_CAUSE_DESTROYED, 0, NULL);
-	vm_work();
+	end_now(vm);
 	return 0;
 }
 
@@ -485,6 +497,6 @@ int vm_reset(struct vm *vm)
 	if (!is_alive(vm))
 		return -EINVAL;
 	vm_stop(vm, VM_CAUSE_RESET, 0, NULL);
-	vm_work();
+	end_now(vm);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/vcpu.h"
 
+#include "lib/check.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/log.h"
@@ -35,6 +36,9 @@ const struct virt_ops *virt;
 /* The vCPU whose FPU, DR0-3 and TSC_AUX are in the registers of each pCPU; written by that pCPU
  * only. */
 static struct vcpu_arch *loaded[MAX_PCPUS];
+
+/* Whose guest each pCPU ran last: the id of its space, which is never used again. */
+static uint64_t trained_by[MAX_PCPUS];
 
 static bool have_rdtscp, have_ibpb;
 
@@ -122,21 +126,30 @@ static void unload(struct vcpu_arch *a, unsigned pcpu)
 
 static void load(struct vcpu_arch *a, unsigned pcpu)
 {
-	struct vcpu_arch *old = loaded[pcpu];
+	uint64_t space = guestmem_space(&a->vcpu->vm->mem)->id;
 
-	if (old == a)
+	if (loaded[pcpu] == a)
 		return;
-	if (old)
-		unload(old, pcpu);
+	CHECK(!loaded[pcpu]);
 	/* What this guest trained must not steer another one's speculation (APM vol 2, 3.2.9). */
-	if (have_ibpb && (!old || old->vcpu->vm != a->vcpu->vm))
+	if (have_ibpb && trained_by[pcpu] != space)
 		wrmsr(MSR_PRED_CMD, 1);
+	trained_by[pcpu] = space;
+	if (a->vcpu->ran_on != pcpu)
+		lapic_resume(pc_lapic(a->vcpu)); /* its timer moves here */
+	a->vcpu->ran_on = pcpu;
 	fpu_load(a);
 	if (a->dr_used)
 		load_debug_registers(a);
 	if (have_rdtscp)
 		wrmsr(MSR_TSC_AUX, a->msr.tsc_aux);
 	loaded[pcpu] = a;
+}
+
+void arch_vcpu_put(struct vcpu *v)
+{
+	if (v->arch && loaded[hw_cpu()] == v->arch)
+		unload(v->arch, hw_cpu());
 }
 
 /* --- life ----------------------------------------------------------------------------------------
@@ -256,10 +269,15 @@ static void op_init(void *vcpu)
 static void op_sipi(void *vcpu, uint8_t vector)
 {
 	struct vcpu *v = vcpu;
+	uint32_t old = atomic_load32(&v->arch->requests), new;
 
-	/* The last vector wins until the first SIPI is taken. */
-	atomic_and32(&v->arch->requests, ~(0xffu << VCPU_REQ_SIPI_SHIFT));
-	request(vcpu, VCPU_REQ_SIPI | (uint32_t)vector << VCPU_REQ_SIPI_SHIFT);
+	/* The last vector wins until the first SIPI is taken. In one step: the vCPU may be taking
+	 * it now. */
+	do {
+		new = (old & ~(0xffu << VCPU_REQ_SIPI_SHIFT)) | VCPU_REQ_SIPI |
+		      (uint32_t)vector << VCPU_REQ_SIPI_SHIFT;
+	} while (!atomic_cas32(&v->arch->requests, &old, new));
+	vcpu_kick(v);
 }
 
 static uint64_t op_tsc_now(void *vcpu)

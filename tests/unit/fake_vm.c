@@ -321,6 +321,11 @@ enum vcpu_run arch_vcpu_run(struct vcpu *v)
 	return fake_run ? fake_run(v) : VCPU_RUN_WORK;
 }
 
+void arch_vcpu_put(struct vcpu *v)
+{
+	(void)v;
+}
+
 bool arch_vcpu_has_event(const struct vcpu *v)
 {
 	(void)v;
