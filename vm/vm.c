@@ -279,26 +279,9 @@ static int power_on(struct vm *vm, char *err, size_t err_size)
 	return 0;
 }
 
-/* What the guests file may say and this version cannot do yet. */
-static int check_supported(const struct guest_conf *conf, char *err, size_t err_size)
-{
-	if (conf->vcpus > 1) {
-		snprintf(err, err_size, "vcpus = %u: in this version a guest has one vCPU",
-			 conf->vcpus);
-		return -EOPNOTSUPP;
-	}
-	if (!sched_can_place(conf->cpus)) {
-		snprintf(err, err_size,
-			 "cpu = names none of the CPUs that run (the command `cpus` lists them)");
-		return -EOPNOTSUPP;
-	}
-	return 0;
-}
-
 static int check_start(const struct vm *vm, char *err, size_t err_size)
 {
 	const char *missing;
-	int ret;
 
 	if (is_alive(vm)) {
 		snprintf(err, err_size, "it is %s", vm_state_name(vm->state));
@@ -308,9 +291,11 @@ static int check_start(const struct vm *vm, char *err, size_t err_size)
 		snprintf(err, err_size, "%s", unavailable);
 		return -ENODEV;
 	}
-	ret = check_supported(&vm->conf, err, err_size);
-	if (ret)
-		return ret;
+	if (!sched_can_place(vm->conf.cpus)) {
+		snprintf(err, err_size,
+			 "cpu = names none of the CPUs that run (the command `cpus` lists them)");
+		return -EOPNOTSUPP;
+	}
 	missing = vm_missing_module(&vm->conf);
 	if (missing) {
 		vm_describe_missing(missing, err, err_size);

@@ -106,8 +106,8 @@ struct vm *vm_next(const struct vm *vm);
 
 /*
  * Memory, devices, images, and off it goes. On failure (with the reason in `err`) the guest is as
- * it was: -EBUSY when it runs, -ENODEV when this machine cannot run guests, -EOPNOTSUPP when this
- * version cannot run this one, -ENOENT for a missing module, -ENOMEM, or what the loader says.
+ * it was: -EBUSY when it runs, -ENODEV when this machine cannot run guests, -EOPNOTSUPP when
+ * none of the CPUs it may use runs, -ENOENT for a missing module, -ENOMEM, or what the loader says.
  */
 int vm_start(struct vm *vm, char *err, size_t err_size);
 
