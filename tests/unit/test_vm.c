@@ -200,7 +200,6 @@ static void test_reset(void)
 static void test_failures(void)
 {
 	struct vm *a;
-	static struct guest_conf conf;
 
 	fake_start();
 	a = define("a");
@@ -222,7 +221,6 @@ static void test_failures(void)
 	is_str(err,
 	       "module 'foo' was not loaded (GRUB says \"out of memory\" when it does not fit)",
 	       "is named");
-	conf = a->conf;
 	a = define("p");
 	a->conf.cpus[0] = 2;
 	is_u64((uint64_t)-vm_start(a, err, sizeof(err)), EOPNOTSUPP, "pinned to what is not up");
