@@ -156,6 +156,22 @@ def guest_mmio_stack(name):
 
 
 @case
+def guest_mmio_gates(name):
+    ends_as(name, "mmio", r"^killed: an event went through 0xd0000200", "gates")
+
+
+@case
+def guest_mmio_tables(name):
+    ends_as(name, "mmio", r"^killed: its page tables lie at 0xd0000000", "tables")
+
+
+@case
+def guest_storm(name):
+    """Timers, interrupts and NMIs as fast as a guest can have them."""
+    goes_on(name, "storm", r"storm: going")
+
+
+@case
 def guest_mmio_copy_in(name):
     goes_on(name, "mmio", r"mmio: going", "copy-in")
 

@@ -2,7 +2,8 @@
 /*
  * Device memory used in ways that no driver would. The last word of the command line says how:
  * fetch-lapic, fetch-hole (executes there), copy-in, copy-out, copy-within (4 GiB of rep movs),
- * stack (exceptions push there), forms (every instruction form on the local APIC; exits with 0).
+ * stack (exceptions push there), gates (the IDT is there), tables (the page tables are), forms
+ * (every instruction form on the local APIC; exits with 0).
  */
 #include "guest.h"
 
@@ -39,6 +40,16 @@ static void copy(uint32_t from, uint32_t to)
 	uint32_t count = 0xffffffff;
 
 	__asm__ volatile("rep movsb" : "+c"(count), "+S"(from), "+D"(to) : : "memory");
+}
+
+static void gates(void)
+{
+	struct {
+		uint16_t limit;
+		uint32_t base;
+	} __attribute__((packed)) idtr = {0x7ff, HOLE};
+
+	__asm__ volatile("lidt %0; int $0x40" : : "m"(idtr));
 }
 
 /* ICR high keeps bits 31:24 only, the task priority bits 7:0 (AMD APM 2, 16.4). */
@@ -105,6 +116,10 @@ uint32_t guest_main(const struct multiboot_info *info)
 		copy(HOLE, HOLE + 0x1000000);
 	else if (word_is(how, "stack"))
 		__asm__ volatile("mov %0, %%esp; int3" : : "r"(HOLE + 0x1000));
+	else if (word_is(how, "gates"))
+		gates();
+	else if (word_is(how, "tables"))
+		__asm__ volatile("mov %0, %%cr3; mov %1, %%cr0" : : "r"(HOLE), "r"(0x80000011));
 	else if (word_is(how, "forms"))
 		forms();
 	return 2;
