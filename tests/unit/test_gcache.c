@@ -3,6 +3,7 @@
  * Windows onto guest memory: what makes one invalid (unmapping, RW -> R, slots, a reset), with the
  * event injected at every shared access of a use and of a refresh (I1, I5, I6).
  */
+// links: mm/ledger.c tlbi/broadcast.c tlbi/vmid.c
 // links: vm/gcache.c vm/guestmem.c stage2/stage2.c stage2/npt.c tlbi/tags.c tlbi/space.c
 // links: tlbi/agent.c tlbi/gather.c mm/frames.c mm/reclaim.c lib/log.c lib/string.c
 #include "vm/gcache.h"
