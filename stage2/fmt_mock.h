@@ -19,7 +19,7 @@
 #include "lib/util.h"
 #include "stage2/fmt.h"
 
-#define MOCK_RO	       BIT(0) /* not writable */
+#define MOCK_RO	       BIT(6) /* not writable */
 #define MOCK_X	       BIT(1)
 #define MOCK_LEAF      BIT(2)
 #define MOCK_PFN_SHIFT 8 /* 40 bits of frame number */
@@ -103,7 +103,9 @@ static inline pte_t fmt_with_perm(pte_t e, s2_attr_t perm)
 {
 	uint64_t v = e.v & ~(MOCK_RO | MOCK_X);
 
-	return pte(v | (perm & S2_W ? 0 : MOCK_RO) | (perm & S2_X ? MOCK_X : 0));
+	v |= perm & S2_W ? 0 : MOCK_RO;
+	v |= perm & S2_X ? MOCK_X : 0;
+	return pte(v);
 }
 
 static inline pte_t fmt_with_marks(pte_t e, s2_attr_t marks)

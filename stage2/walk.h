@@ -374,7 +374,8 @@ static void leaf_split(struct op *o, pte_slot *slot, pte_t e, unsigned level, ui
 	gather_leaf(o->g, ipa(at), level_size(level), level, GATHER_CHANGED);
 	if (bbm_required(e, new, level)) {
 		gather_sync(o->g);
-		CHECK(fmt_kind(pte_xchg(slot, new), level) == S2_TABLE);
+		CHECK(fmt_kind(pte_xchg(slot, new), level) == S2_LOCKED);
+		hw_barrier(HW_BARRIER_ENTRIES);
 	}
 	atomic_add64(&o->s->tables, 1);
 }
