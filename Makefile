@@ -76,11 +76,13 @@ needs_run   := build iso guest run $(FIRMWARE:bios=)
 needs_iso   := build iso guest
 needs_flash := build iso guest
 needs_check := build check
+needs_bench := build check iso run bench
+needs_bad   := build
 needs_test  := build check iso guest run uefi
 setup:
 	@sh tools/setup.sh $(filter-out bios,$(or $(foreach g,$(MAKECMDGOALS),$(needs_$g)),build))
 
-.PHONY: all help setup iso run flash check test clean
+.PHONY: all help setup iso run flash check test bench clean
 
 # --- compile ------------------------------------------------------------------------------------
 
@@ -213,11 +215,32 @@ everything := build/x86_64-gcc/sluice.debug build/x86_64-clang/sluice.debug \
 	$(unit) $(fuzz) $(if $(fuzz),build/fuzz/seeds)
 check_args = --lint --unit $(unit) --fuzz $(fuzz) --only '$(T)'
 
-check: $(everything) ## lint, unit tests, seconds of fuzzing: what needs no emulator
-	@python3 tests/run.py $(check_args)
+# Mutants of the core: a sample for `check`, another for each commit; BAD= repeats one that failed.
+BAD ?= --sample 30
+
+check: $(everything) ## lint, unit tests, a sample of mutants, seconds of fuzzing: what needs no emulator
+	@python3 tests/run.py $(check_args) --bad='$(BAD)'
 
 test: $(everything) $(B)/sluice.elf $(guests) build/guest/vmlinuz build/guest/vmlinuz-standard build/guest/initrd.img ## all tests; T=part of a name for some
-	@python3 tests/run.py $(check_args) --boot
+	@python3 tests/run.py $(check_args) --bad= --boot
+
+bad: | setup ## mutants of the core, a line each; BAD='--only TEXT' for some, BAD= for all
+	@python3 tests/bad/run.py $(BAD)
+
+# --- bench --------------------------------------------------------------------------------------
+
+# The core as the hypervisor has it (freestanding: the compiler's atomics), in a program of the host.
+BENCH := $(COMMON) -O2 -g -fno-pic -fno-omit-frame-pointer -fno-stack-protector -fcf-protection=none
+bench_core := $(filter-out mm/kalloc.c,$(wildcard mm/*.c tlbi/*.c stage2/*.c)) tests/bench/core.c
+$(eval $(call flavour,bench,gcc,$(BENCH) -ffreestanding))
+build/bench/host.o: tests/bench/host.c Makefile | setup
+	@mkdir -p $(@D)
+	$(call say,CC,$@)gcc $(BENCH) -D_GNU_SOURCE -c -o $@ $<
+build/bench/core: $(bench_core:%.c=build/bench/%.o) build/bench/host.o
+	$(call say,LD,$@)gcc -no-pie -o $@ $^
+
+bench: build/bench/core $(B)/sluice.elf build/guests/bench.elf ## what operations and exits cost: a table and build/bench.json
+	@python3 tests/bench/run.py $<
 
 clean: ## removes build/, the fetched packages included
 	rm -rf build

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Runs the tests that make has built, and counts.
 
-    tests/run.py [--lint] [--unit PROGRAM...] [--fuzz PROGRAM...] [--boot] [--only NAME]
+    tests/run.py [--lint] [--unit PROGRAM...] [--fuzz PROGRAM...] [--bad ARGUMENTS] [--boot] [--only NAME]
 
 The last line is `N passed, N failed, N skipped`. A failure shows the end of its log; the whole of it is
 in build/test/.
@@ -24,6 +24,7 @@ LOGS = os.path.join("build", "test")
 JOBS = min(2, os.cpu_count() or 1)
 FUZZ_SECONDS = 4
 UNIT_TIMEOUT = 900
+BAD_TIMEOUT = 7200
 TAP = re.compile(r"(not )?ok\b *\d* *-? *([^#]*)(?:# *(SKIP|TODO)\b *(.*))?")
 
 
@@ -147,6 +148,7 @@ def main():
     parser.add_argument("--unit", nargs="*", default=[])
     parser.add_argument("--fuzz", nargs="*", default=[])
     parser.add_argument("--boot", action="store_true")
+    parser.add_argument("--bad", default=None, help="mutants of the core; the arguments of tests/bad/run.py in one word")
     parser.add_argument("--only", default="", help="only tests with this in their name")
     args = parser.parse_args()
     os.chdir(ROOT)
@@ -164,6 +166,8 @@ def main():
         jobs.append((name, run_tap, counts, name, [program]))
     for program in args.fuzz:
         jobs.append((os.path.basename(program), run_fuzz, counts, program))
+    if args.bad is not None:
+        jobs.insert(0, ("bad", run_tap, counts, "bad", [sys.executable, "tests/bad/run.py", *args.bad.split()], BAD_TIMEOUT))
     if args.boot:
         suite = boot_cases()
         for name, function in suite.CASES.items():

@@ -12,6 +12,7 @@ have to be in tests/bad/equivalent.txt, with an argument; what stands there and 
 import argparse
 import collections
 import concurrent.futures
+import fcntl
 import functools
 import glob
 import hashlib
@@ -233,6 +234,18 @@ def shorten(why):
     return why if len(why) <= 70 else why[:67] + "..."
 
 
+proved = set()
+proving = threading.Lock()
+
+
+def prove_once(killers, flavour):
+    """The sanitized builds are made when the first survivor asks for them."""
+    with proving:
+        if flavour not in proved:
+            prove_baseline(killers, flavour)
+            proved.add(flavour)
+
+
 def prove_baseline(killers, flavour):
     """The unmutated tree passes, and how long that takes."""
     host_library(flavour)
@@ -290,6 +303,7 @@ class Worker:
         killers = [k for k in self.killers if mutant.path in k.depends]
         for flavour in self.passes:
             objects = {}
+            prove_once(self.killers, flavour)
             for killer in killers:
                 if killer.cpu.get(flavour, SLOW) >= SLOW and flavour != "plain":
                     continue
@@ -324,7 +338,9 @@ class Worker:
             out = os.path.join(self.dir, "code.o")
             if compile_unit(unit, "code", out, overlay).returncode:
                 return False
-            with open(out, "rb") as one, open(original(unit, "code"), "rb") as two:
+            with proving:
+                unmutated = original(unit, "code")
+            with open(out, "rb") as one, open(unmutated, "rb") as two:
                 if one.read() != two.read():
                     return False
         return True
@@ -430,18 +446,18 @@ def table(results, pending, equivalent, seconds):
     print(f"{len(results)} mutants in {seconds:.0f} s\n")
 
 
-def verdict(results, mutants, pending, equivalent):
+def verdict(results, mutants, pending, equivalent, which):
     """TAP: what makes the run fail."""
     by_name = {r.mutant.name: r for r in results}
     names = {m.name for m in mutants}
     killed = sum(r.verdict == "killed" for r in results)
     errors = [r for r in results if r.verdict == "error"]
     checks = [
-        (f"{killed} of {len(results)} mutants are killed", killed == 0, []),
+        (f"{killed} of {len(results)} mutants are killed{which}", killed == 0, []),
         ("mutants compile, but for a few", len(errors) > max(2, COMPILE_ERRORS_MAX * len(results)), [r.mutant.name for r in errors]),
     ]
     alive = [r.mutant for r in results if r.verdict == "survived" and r.mutant.name not in equivalent and r.mutant.name not in pending]
-    checks.append(("every survivor has an argument why it is equivalent", alive, [f"{m.name}  {m.path}:{m.line}" for m in alive]))
+    checks.append((f"every survivor has an argument why it is equivalent{which}", alive, [f"{m.name}  {m.path}:{m.line}" for m in alive]))
     stale = [f"{n} does not exist" for n in equivalent if n not in names]
     stale += [f"{n} is {by_name[n].verdict}" for n in equivalent if n in by_name and by_name[n].verdict != "survived"]
     checks.append(("what is listed as equivalent exists and survives", stale, stale))
@@ -467,20 +483,17 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     started = time.monotonic()
     os.makedirs(TREE, exist_ok=True)
+    lock = open(os.path.join(WORK, "lock"), "w", encoding="utf-8")  # held to the end: one run at a time
+    fcntl.flock(lock, fcntl.LOCK_EX)
     copy_tree()
     try:
         equivalent = read_equivalent(os.path.join(ROOT, "tests", "bad", "equivalent.txt"))
         mutants, texts = mutate.generate(TREE)
         killers = find_killers()
         passes = PASSES[:1] if args.quick else PASSES
-        for flavour in passes:
-            prove_baseline(killers, flavour)
+        prove_once(killers, "plain")
         killers.sort(key=lambda k: k.cpu["plain"])
-        for k in killers:
-            print(f"# {k.name}: " + ", ".join(f"{flavour} {cpu:.2f} s" for flavour, cpu in k.cpu.items()))
-        for path in texts:
-            if path.endswith(".c"):
-                original(path, "code")
+        print("# killers, quickest first: " + ", ".join(f"{k.name} {k.cpu['plain']:.2f} s" for k in killers))
         pending = set() if any(k.name == MODEL for k in killers) else {m.name for m in mutants if m.needs_order(texts)}
         expected = set(equivalent)
         chosen = choose(mutants, args)
@@ -493,7 +506,8 @@ def main():
         print(f"not ok 1 - the tree without mutants\n# {broken}\n1..1")
         sys.exit(1)
     table(results, pending, equivalent, time.monotonic() - started)
-    sys.exit(0 if verdict(results, mutants, pending, equivalent) else 1)
+    which = f" (--sample {args.sample} --seed {args.seed})" if args.sample else ""
+    sys.exit(0 if verdict(results, mutants, pending, equivalent, which) else 1)
 
 
 if __name__ == "__main__":
