@@ -82,7 +82,7 @@ needs_test  := build check iso guest run uefi
 setup:
 	@sh tools/setup.sh $(filter-out bios,$(or $(foreach g,$(MAKECMDGOALS),$(needs_$g)),build))
 
-.PHONY: all help setup iso run flash check test bench clean
+.PHONY: all help setup iso run flash check test bad bench clean
 
 # --- compile ------------------------------------------------------------------------------------
 
