@@ -77,6 +77,7 @@ needs_iso   := build iso guest
 needs_flash := build iso guest
 needs_check := build check
 needs_bench := build check iso run bench
+needs_bench := build check iso run bench
 needs_bad   := build
 needs_test  := build check iso guest run uefi
 setup:
@@ -226,6 +227,21 @@ test: $(everything) $(B)/sluice.elf $(guests) build/guest/vmlinuz build/guest/vm
 
 bad: | setup ## mutants of the core, a line each; BAD='--only TEXT' for some, BAD= for all
 	@python3 tests/bad/run.py $(BAD)
+
+# --- bench --------------------------------------------------------------------------------------
+
+# The core as the hypervisor has it (freestanding: the compiler's atomics), in a program of the host.
+BENCH := $(COMMON) -O2 -g -fno-pic -fno-omit-frame-pointer -fno-stack-protector -fcf-protection=none
+bench_core := $(filter-out mm/kalloc.c,$(wildcard mm/*.c tlbi/*.c stage2/*.c)) tests/bench/core.c
+$(eval $(call flavour,bench,gcc,$(BENCH) -ffreestanding))
+build/bench/host.o: tests/bench/host.c Makefile | setup
+	@mkdir -p $(@D)
+	$(call say,CC,$@)gcc $(BENCH) -D_GNU_SOURCE -c -o $@ $<
+build/bench/core: $(bench_core:%.c=build/bench/%.o) build/bench/host.o
+	$(call say,LD,$@)gcc -no-pie -o $@ $^
+
+bench: build/bench/core $(B)/sluice.elf build/guests/bench.elf ## what operations and exits cost: a table and build/bench.json
+	@python3 tests/bench/run.py $<
 
 # --- bench --------------------------------------------------------------------------------------
 

@@ -65,12 +65,18 @@ def cpu_model(name, accel):
     return name
 
 
-def command(*, iso, firmware="bios", cpu="max", smp="1", mem="2G", accel="tcg", state=None, media="cd"):
-    """QEMU's command line without the serial line. `state`: folder for the firmware's variables."""
+def command(*, iso, firmware="bios", cpu="max", smp="1", mem="2G", accel="tcg", state=None, media="cd",
+            icount=False):
+    """QEMU's command line without the serial line. `state`: folder for the firmware's variables.
+
+    `icount`: virtual time counts instructions, one a nanosecond, and runs ahead when all is idle.
+    """
     if firmware not in ("bios", "uefi"):
         raise ValueError(f"FIRMWARE={firmware}: bios or uefi")
     args = ["qemu-system-x86_64", "-machine", f"q35,accel={accel}", "-cpu", cpu_model(cpu, accel), "-smp", str(smp),
             "-m", str(mem), "-display", "none", "-nic", "none"]
+    if icount:
+        args += ["-icount", "shift=0,sleep=off"]
     if firmware == "uefi":
         variables = os.path.join(state, "OVMF_VARS.fd")
         shutil.copy(f"{OVMF}/OVMF_VARS_4M.fd", variables)

@@ -32,6 +32,7 @@ check clang-format                            clang-format         lint
 check cppcheck                                cppcheck             lint
 check aarch64-linux-gnu-gcc                   gcc-aarch64-linux-gnu  builds the core for arm64
 check /usr/include/Zydis/Zydis.h              libzydis-dev         second opinion on the instruction decoder
+bench /usr/include/valgrind/callgrind.h         valgrind             counts the core's instructions
 END
 }
 

@@ -12,6 +12,7 @@
 #include "mm/reclaim.h"
 #include "stage2/stage2.h"
 #include "tlbi/agent.h"
+#include "tlbi/broadcast.h"
 #include "tlbi/gather.h"
 
 /*
@@ -252,21 +253,26 @@ static enum gm_fault fault_empty(struct guestmem *gm, ipa_t ipa, const struct gm
  * The leaf allows it: a translation that was cached before it was relaxed, or another vCPU was
  * faster. It does not: all RAM may be written, so it is a page whose stores are being watched.
  */
-static enum gm_fault fault_leaf(struct guestmem *gm, ipa_t ipa, unsigned access, s2_attr_t attr)
+static enum gm_fault fault_leaf(struct guestmem *gm, ipa_t ipa, unsigned access,
+				const struct s2_walk *w)
 {
-	int err;
+	s2_attr_t attr = w->attr;
+	int err = 0;
 
 	if ((access & GM_EXEC) && !(attr & S2_X)) {
 		log_err("guest memory: access %#x at %#llx is not allowed", access,
 			(unsigned long long)ipa.v);
 		return GM_ERROR;
 	}
-	if (!(access & GM_WRITE) || (attr & S2_W))
-		return GM_RESOLVED;
-	reader_enter(&gm->s2.space);
-	err = stage2_relax(&gm->s2, ipa, S2_W | S2_DIRTY);
-	reader_exit();
-	return err ? GM_RETRY : GM_RESOLVED;
+	if ((access & GM_WRITE) && !(attr & S2_W)) {
+		reader_enter(&gm->s2.space);
+		err = stage2_relax(&gm->s2, ipa, S2_W | S2_DIRTY);
+		reader_exit();
+	}
+	if (err)
+		return GM_RETRY;
+	tlbi_relaxed(&gm->s2.space, ipa, w->level);
+	return GM_RESOLVED;
 }
 
 /* Leaves the next access an entry. It is a short cut: when there is no memory for it, none is left.
@@ -296,7 +302,7 @@ enum gm_fault guestmem_resolve(struct guestmem *gm, ipa_t ipa, unsigned access, 
 	if (*region != GM_NO_REGION)
 		return GM_MMIO;
 	if (w.kind == S2_LEAF)
-		return fault_leaf(gm, ipa, access, w.attr);
+		return fault_leaf(gm, ipa, access, &w);
 	slot = slot_find(gm, ipa);
 	if (!slot) {
 		*region = device_find(gm, ipa);
