@@ -58,7 +58,7 @@ struct percpu {
 	uint32_t nmi_count, nmi_logged;		  /* NMIs that nobody claimed */
 	uint32_t spurious_count, spurious_logged; /* interrupts without a source */
 	uint32_t apic_errors, apic_errors_logged; /* bits of the error status register */
-	void *virt; /* the virtualisation half's own per-CPU state */
+	void *virt;				  /* the virtualisation half's own per-CPU state */
 
 	uint64_t gdt[5]; /* null, code, data, TSS (two entries) */
 	struct tss tss_storage __attribute__((aligned(16)));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The console's UART: a 16550 or older on I/O ports (National PC16550D data sheet). Its interrupt or
- * poll is the boot CPU's; any CPU may write and read. Received bytes are moved to a ring by the interrupt, or by the timer
- * when the UART has no interrupt we can get.
+ * The console's UART: a 16550 or older on I/O ports (National PC16550D data sheet). Its interrupt
+ * or poll is the boot CPU's; any CPU may write and read. Received bytes are moved to a ring by the
+ * interrupt, or by the timer when the UART has no interrupt we can get.
  */
 #ifndef SLUICE_ARCH_X86_UART_H
 #define SLUICE_ARCH_X86_UART_H
