@@ -37,6 +37,7 @@
 #define STALL_NS       1000000000ull
 #define INPUT_POLL_NS  20000000ull /* how often to look whether a slow guest takes keys again */
 #define INPUT_PAUSE_NS 1000000ull
+#define HELD_MAX       2048u
 
 struct ring {
 	char *bytes;
@@ -55,6 +56,13 @@ struct guest_console {
 };
 
 static char tx_bytes[TX_SIZE];
+
+/* Messages that came while the monitor had printed a part of a line: they follow that line. Under
+ * the console's lock. */
+static struct {
+	char text[HELD_MAX];
+	size_t len;
+} held;
 
 /* Input, in_poll and changes of `attached` are the boot CPU's; the rest is under the lock. */
 static struct {
@@ -193,10 +201,32 @@ void console_unlock(void)
 	spin_unlock(&con.lock);
 }
 
+static void release_held(void)
+{
+	if (held.len == 0)
+		return;
+	new_line_unless_fresh();
+	console_put(held.text, held.len);
+	held.len = 0;
+}
+
+/* False: there is no room. */
+static bool hold(const char *line, size_t len)
+{
+	if (held.len + len + 1 > sizeof(held.text))
+		return false;
+	memcpy(held.text + held.len, line, len);
+	held.len += len;
+	held.text[held.len++] = '\n';
+	return true;
+}
+
 void console_write(const char *text, size_t len)
 {
 	console_lock();
 	console_put(text, len);
+	if (con.fresh)
+		release_held();
 	console_unlock();
 }
 
@@ -223,8 +253,13 @@ static void log_line(enum log_level level, const char *line, size_t len)
 {
 	(void)level;
 	console_lock();
+	if (!con.attached && !con.fresh && monitor_executing() && hold(line, len)) {
+		console_unlock();
+		return;
+	}
 	if (!con.attached && monitor_hide())
 		con.fresh = true;
+	release_held();
 	new_line_unless_fresh();
 	console_put(line, len);
 	put_string("\n");
@@ -361,6 +396,7 @@ void console_attach(struct vm *vm)
 	let_go(false);
 	monitor_front(false);
 	console_lock();
+	release_held();
 	new_line_unless_fresh();
 	snprintf(text, sizeof(text), "[attached to %s: Ctrl-] returns to the monitor]\n",
 		 vm->conf.name);
@@ -494,6 +530,7 @@ void console_init(void)
 	con.last = '\n';
 	con.fresh = true;
 	con.attached = NULL;
+	held.len = 0;
 	timer_init(&con.in_poll, work_again);
 	log_set_sink(log_line);
 }

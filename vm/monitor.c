@@ -596,13 +596,6 @@ static void complete(struct lineedit *le, const char *line, size_t start)
 	}
 }
 
-static void prompt(void)
-{
-	console_lock();
-	lineedit_begin(&editor);
-	console_unlock();
-}
-
 static void execute(void)
 {
 	char line[LINE_MAX_LEN + 1];
@@ -617,33 +610,39 @@ void monitor_input(char c)
 
 	console_lock();
 	event = lineedit_feed(&editor, c);
+	executing = event != LINE_MORE; /* under the lock: messages of other CPUs look at it */
 	console_unlock();
 	if (event == LINE_MORE)
 		return;
-	executing = true;
 	if (event == LINE_DONE)
 		execute();
 	else if (event == LINE_TOO_LONG)
 		console_printf("a line of %llu characters; at most %u fit, so it was not executed "
 			       "(arrow up recalls what fitted)\n",
 			       (unsigned long long)(editor.len + editor.lost), LINE_MAX_LEN);
+	console_lock();
 	executing = false;
 	if (in_front)
-		prompt();
+		lineedit_begin(&editor);
+	console_unlock();
 }
 
 void monitor_front(bool front)
 {
 	if (front == in_front)
 		return;
+	console_lock();
 	in_front = front;
 	if (front && !executing)
-		prompt();
-	if (!front) {
-		console_lock();
+		lineedit_begin(&editor);
+	if (!front)
 		monitor_hide();
-		console_unlock();
-	}
+	console_unlock();
+}
+
+bool monitor_executing(void)
+{
+	return executing;
 }
 
 bool monitor_hide(void)

@@ -21,6 +21,10 @@ void monitor_front(bool front);
 bool monitor_hide(void);
 void monitor_show(void);
 
+/* A command is printing: what is on the screen may be the beginning of a line of its. Under the
+ * console's lock too. */
+bool monitor_executing(void);
+
 /* Executes one line (also for tests and scripts); `line` is changed. */
 void monitor_execute(char *line);
 

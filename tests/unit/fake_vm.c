@@ -22,6 +22,7 @@
 
 uint64_t fake_now, fake_now_step, fake_timer = UINT64_MAX;
 unsigned fake_timer_sets, fake_idles;
+void (*fake_on_now)(void);
 bool fake_interrupts_allowed = true;
 char fake_out[1 << 20];
 size_t fake_out_len, fake_tx_room = SIZE_MAX, fake_rx_left;
@@ -49,6 +50,8 @@ static void called(const char *what)
 
 uint64_t machine_now(void)
 {
+	if (fake_on_now)
+		fake_on_now();
 	return fake_now += fake_now_step;
 }
 
@@ -367,6 +370,7 @@ void fake_start(void)
 	fake_virt_error = fake_board_error = NULL;
 	fake_drained = fake_idles = fake_timer_sets = 0;
 	fake_run = NULL;
+	fake_on_now = NULL;
 	fake_event = false;
 	fake_vcpu_create_error = 0;
 	fake_interrupts_allowed = true;

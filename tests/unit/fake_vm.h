@@ -18,9 +18,10 @@ struct vm;
 struct vcpu;
 
 /* --- the machine --- */
-extern uint64_t fake_now;      /* machine_now */
-extern uint64_t fake_now_step; /* every look at the clock moves it by this */
-extern uint64_t fake_timer;    /* what the hardware timer is set to */
+extern uint64_t fake_now;	  /* machine_now */
+extern uint64_t fake_now_step;	  /* every look at the clock moves it by this */
+extern void (*fake_on_now)(void); /* called at every look at the clock, or NULL */
+extern uint64_t fake_timer;	  /* what the hardware timer is set to */
 extern unsigned fake_timer_sets;
 extern unsigned fake_idles;	     /* calls of machine_idle; each lets time pass to the timer */
 extern bool fake_interrupts_allowed; /* false: machine_take_interrupts does nothing */

@@ -351,6 +351,38 @@ static void test_end(void)
 	ok(strstr(fake_out, "b says\r\n") != NULL, "its output can be seen afterwards");
 }
 
+/* `info` has printed a part of a line: now another CPU has something to say. */
+static void message_in_mid_line(void)
+{
+	const char part[] = "state:     running";
+
+	if (fake_out_len < sizeof(part) ||
+	    strcmp(fake_out + fake_out_len - (sizeof(part) - 1), part) != 0)
+		return;
+	log_err("from elsewhere");
+	log_err("and again");
+}
+
+static void test_mid_line(void)
+{
+	const char *line, *message;
+
+	fake_start();
+	fake_run = halt;
+	a = guest("a");
+	fake_steps(2);
+	fake_out_reset();
+	fake_on_now = message_in_mid_line;
+	fake_type("info a\r");
+	fake_steps(1);
+	fake_on_now = NULL;
+	line = strstr(fake_out, "state:     running for 0.0");
+	message = strstr(fake_out, "\r\nfrom elsewhere\r\nand again\r\n");
+	ok(line != NULL, "a line of the monitor stays whole");
+	ok(message != NULL && line < message && message - line < 40,
+	   "messages that came in its middle follow it");
+}
+
 int main(void)
 {
 	test_attach();
@@ -364,6 +396,7 @@ int main(void)
 	test_deaf();
 	test_flood();
 	test_end();
+	test_mid_line();
 	fake_start();
 	return tap_done();
 }
