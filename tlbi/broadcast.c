@@ -221,7 +221,7 @@ static void forget_range(uint32_t vmid, const struct tlbi_range *r)
 	while (at < r->end) {
 		struct tlbi_piece p = tlbi_piece((r->end - at) / PAGE_SIZE);
 
-		if (caps->tlbi_range && p.range) {
+		if (caps->tlbi_range && p.range && r->end - at > step(r)) {
 			broadcast_cmd(&(struct hw_tlbi_cmd){
 				.op = HW_TLBI_IPA_RANGE,
 				.tag = vmid,
