@@ -256,6 +256,9 @@ static void test_settled(void)
 	ok(!space_behind(&b, first + 1) && !space_behind(&b, first), "what was settled stays so");
 	reader_exit();
 	ok(!space_behind(&b, first + 2), "until it ends");
+	settle_to = first + 2;
+	with(settle, UINT32_MAX, NULL);
+	is_u64(accesses, 1, "a settled epoch costs one load");
 	for (unsigned n = 1; more; n++) {
 		settle_to = space_epoch(&b) + 1;
 		move_epoch(&b);
@@ -273,6 +276,8 @@ int main(void)
 	space_init(&b, pa(2 * PAGE_SIZE));
 	ok(a.id && b.id && a.id != b.id, "spaces have ids of their own, never 0 (I4)");
 	ok(space_epoch(&a) && !space_behind(&a, space_epoch(&a)), "a new space owes nothing");
+	space_init(&b, pa(2 * PAGE_SIZE));
+	is_u64(atomic_load64(&b.settled), space_epoch(&b), "and is known to");
 	test_number();
 	test_publication();
 	test_requests();
