@@ -224,6 +224,10 @@ static void touched(struct vcpu_arch *a, uint32_t clean_bit)
  * The VMCB's control registers from the guest's view. CR0.CD and NW stay off: a guest must not slow
  * the machine down; its RAM is coherent without. Reads are intercepted exactly while hardware would
  * show something else than what the guest wrote.
+ *
+ * EFER.LME waits for CR0.PG, whose change we see: it means nothing before, and QEMU 7.2 does not
+ * bring back the host's CR0 after a guest with LME and without CR4.PAE: the hypervisor would go on
+ * without paging.
  */
 static void svm_write_control(struct vcpu_arch *a)
 {
@@ -232,6 +236,8 @@ static void svm_write_control(struct vcpu_arch *a)
 	v->save.cr0 = a->cr0 & ~(CR0_CD | CR0_NW);
 	v->save.cr4 = a->cr4 | CR4_MCE;
 	v->save.efer = a->efer | EFER_SVME;
+	if (!(a->efer & EFER_LMA))
+		v->save.efer &= ~EFER_LME;
 	v->save.g_pat = a->msr.pat;
 	v->control.cr_read &= (uint16_t) ~(BIT(0) | BIT(4));
 	v->control.cr_write &= (uint16_t)~BIT(0);

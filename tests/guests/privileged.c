@@ -49,6 +49,49 @@ static uint32_t cr4(void)
 	return value;
 }
 
+static uint32_t random(void)
+{
+	static uint32_t x = 2463534242u; /* Marsaglia's xorshift */
+
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	return x;
+}
+
+static void write_efer(uint32_t value)
+{
+	__asm__ volatile("wrmsr" : : "a"(value), "d"(0), "c"(0xc0000080));
+}
+
+INSTRUCTION(do_cr3, "mov %%eax, %%cr3")
+INSTRUCTION(do_dr6, "mov %%eax, %%dr6")
+
+/*
+ * Any values that the processor takes, in any combination: it must also take them at the next
+ * VMRUN, which has rules of its own (AMD APM 2, 15.5.1). Paging stays off, so that we go on.
+ */
+static void combinations(void)
+{
+	uint32_t old = cr4();
+
+	for (unsigned i = 0; i < 3000; i++) {
+		attempt(do_cr0, (random() & random() & 0x7fffffff) | 0x11);
+		attempt(do_cr4, random() & random());
+		attempt(do_cr4, cr4() ^ 1u << random() % 32);
+		attempt(write_efer, random() & random() & random());
+		attempt(write_efer, 1u << random() % 32);
+		attempt(do_cr3, random());
+		attempt(do_dr6, random());
+		expect("cpuid", do_cpuid, 0, -1);
+	}
+	attempt(do_dr6, 0);
+	expect("cr3 back", do_cr3, 0, -1);
+	expect("efer back", write_efer, 0, -1);
+	expect("cr4 back", do_cr4, old, -1);
+	expect("cr0 back", do_cr0, 0x11, -1);
+}
+
 uint32_t guest_main(const struct multiboot_info *info)
 {
 	(void)info;
@@ -86,6 +129,7 @@ uint32_t guest_main(const struct multiboot_info *info)
 		expect("cpuid", do_cpuid, 0x40000000u + leaf, -1);
 		expect("cpuid", do_cpuid, 0x80000000u + leaf, -1);
 	}
+	combinations();
 	expect("hypercall", do_hypercall, 0xffffffff, -1);
 	say("privileged: done, %u failures\n", failures);
 	return failures != 0;
