@@ -18,6 +18,10 @@ static inline void log_pages(const struct op *o, uint64_t at, uint64_t size)
 	uint64_t first = (max_u64(at, o->start) - o->start) / PAGE_SIZE;
 	uint64_t end = (min_u64(at + size, o->end) - o->start) / PAGE_SIZE;
 
+	if (end - first == 1) { /* a small leaf */
+		o->log[first / 64] |= BIT(first % 64);
+		return;
+	}
 	while (first < end) {
 		uint64_t n = min_u64(end - first, 64 - first % 64);
 
@@ -26,18 +30,19 @@ static inline void log_pages(const struct op *o, uint64_t at, uint64_t size)
 	}
 }
 
+/* Constant masks on each side: the compiler then computes no attribute that is not asked for. */
 static inline bool leaf_dirty(const struct op *o, pte_t e, unsigned level)
 {
-	return fmt_attr(e, level) & (o->how == S2_HARVEST_WRITABLE ? S2_W : S2_DIRTY);
+	if (o->how == S2_HARVEST_WRITABLE)
+		return fmt_attr(e, level) & S2_W;
+	return fmt_attr(e, level) & S2_DIRTY;
 }
 
 static inline pte_t leaf_cleaned(const struct op *o, pte_t e, unsigned level)
 {
-	s2_attr_t attr = fmt_attr(e, level);
-
 	if (o->how == S2_HARVEST_WRITABLE)
-		return fmt_with_perm(e, attr & S2_RWX & ~(s2_attr_t)S2_W);
-	return fmt_with_marks(e, attr & S2_MARKS & ~(s2_attr_t)S2_DIRTY);
+		return fmt_with_perm(e, fmt_attr(e, level) & (S2_R | S2_X));
+	return fmt_with_marks(e, fmt_attr(e, level) & S2_AGED);
 }
 
 static inline void leaf_harvest(struct op *o, pte_slot *slot, pte_t e, unsigned level, uint64_t at)

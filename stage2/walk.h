@@ -406,10 +406,46 @@ static int op_replace(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_at
 	return 0;
 }
 
+/* Entries of the lowest table at `at` that the range covers: whole ones, for it is of pages. */
+static inline void covered(const struct op *o, uint64_t at, unsigned *first, unsigned *end)
+{
+	uint64_t n = (o->end - at) / level_size(0);
+
+	*first = o->start > at ? (unsigned)((o->start - at) / level_size(0)) : 0;
+	*end = n < table_entries(0) ? (unsigned)n : table_entries(0);
+}
+
+static void leaves_unmap(struct op *o, pa_t table, uint64_t at)
+{
+	pte_slot *slots = table_slots(table);
+	unsigned i, end;
+
+	for (covered(o, at, &i, &end); i < end; i++) {
+		pte_t e = pte_read(&slots[i]);
+
+		switch (fmt_kind(e, 0)) {
+		case S2_LEAF:
+			leaf_gone(o, pte_xchg(&slots[i], empty_now(o->s)), 0,
+				  at + i * level_size(0));
+			break;
+		case S2_MMIO: /* never cached: nothing is owed. Lost: just filled, as any other */
+			pte_cas(&slots[i], e, fmt_empty(0));
+			break;
+		default:
+			CHECK(fmt_kind(e, 0) == S2_EMPTY);
+			break;
+		}
+	}
+}
+
 static void table_unmap(struct op *o, pa_t table, unsigned level, uint64_t at)
 {
 	uint64_t size = level_size(level);
 
+	if (level == 0) {
+		leaves_unmap(o, table, at);
+		return;
+	}
 	for (unsigned i = 0; i < table_entries(level) && at < o->end; i++, at += size) {
 		pte_slot *slot = &table_slots(table)[i];
 		bool whole = at >= o->start && at + size <= o->end;
@@ -425,9 +461,6 @@ static void table_unmap(struct op *o, pa_t table, unsigned level, uint64_t at)
 		switch (fmt_kind(e, level)) {
 		case S2_LEAF:
 			leaf_gone(o, pte_xchg(slot, empty_now(o->s)), level, at);
-			break;
-		case S2_MMIO: /* never cached: nothing is owed. Lost: just filled, as any other */
-			pte_cas(slot, e, fmt_empty(0));
 			break;
 		case S2_TABLE:
 			if (whole)
@@ -465,11 +498,32 @@ static inline void leaf_protect(struct op *o, pte_slot *slot, pte_t e, unsigned 
 
 #include "stage2/track.h"
 
+static void leaves_change(struct op *o, pa_t table, uint64_t at)
+{
+	pte_slot *slots = table_slots(table);
+	unsigned i, end;
+
+	for (covered(o, at, &i, &end); i < end; i++) {
+		pte_t e = pte_read(&slots[i]);
+
+		if (fmt_kind(e, 0) != S2_LEAF)
+			continue;
+		if (o->what == DO_PROTECT)
+			leaf_protect(o, &slots[i], e, 0, at + i * level_size(0));
+		else
+			leaf_harvest(o, &slots[i], e, 0, at + i * level_size(0));
+	}
+}
+
 static void table_change(struct op *o, pa_t table, unsigned level, uint64_t at)
 {
 	uint64_t size = level_size(level);
 	unsigned i = 0;
 
+	if (level == 0) {
+		leaves_change(o, table, at);
+		return;
+	}
 	if (o->start > at) {
 		i = (unsigned)((o->start - at) / size);
 		at += i * size;

@@ -19,6 +19,14 @@ void gather_assert_settled(const struct tlbi_gather *g)
 	CHECK(!g->dead.first);
 }
 
+/* A batch of which nothing is known yet. */
+static void begin(struct tlbi_gather *g, enum gather_state state)
+{
+	*g = (struct tlbi_gather){.space = g->space, .state = state, .start = UINT64_MAX};
+	g->by_page = broadcast_by_page();
+	g->ledger = ledger_in_use();
+}
+
 /*
  * The batch owes something from here on. A settled gather may begin another batch; one that was
  * issued goes on, and the later epoch covers both.
@@ -30,20 +38,12 @@ static void owe(struct tlbi_gather *g)
 		g->state = GATHER_OWED;
 	if (g->state == GATHER_OWED)
 		return;
-	*g = (struct tlbi_gather){.space = g->space, .state = GATHER_OWED, .start = UINT64_MAX};
-	g->by_page = broadcast_by_page();
-	g->ledger = ledger_in_use();
+	begin(g, GATHER_OWED);
 }
 
-void gather_leaf(struct tlbi_gather *g, ipa_t at, uint64_t size, unsigned level,
-		 enum gather_reduction what)
+void gather_first(struct tlbi_gather *g, ipa_t at, unsigned level)
 {
 	owe(g);
-	g->start = min_u64(g->start, at.v);
-	g->end = max_u64(g->end, at.v + size);
-	g->levels |= (uint8_t)BIT(level);
-	if (what == GATHER_CHANGED)
-		g->must_sync = true;
 	if (g->by_page)
 		broadcast_leaf(g->space, at, level);
 }
@@ -77,7 +77,7 @@ void gather_adopt(struct tlbi_gather *g, bool sync)
 	if (g->state == GATHER_OWED || !space_behind(g->space, epoch))
 		return;
 	if (g->state != GATHER_ISSUED)
-		*g = (struct tlbi_gather){.space = g->space, .state = GATHER_ISSUED};
+		begin(g, GATHER_ISSUED);
 	g->epoch = epoch;
 	g->must_sync |= sync;
 }

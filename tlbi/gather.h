@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/util.h"
 #include "mm/reclaim.h"
 #include "tlbi/space.h"
 
@@ -45,9 +46,20 @@ enum gather_reduction {
 	GATHER_CHANGED, /* it is another one: permissions, frame, memory type or size */
 };
 
-/* Records a reduction that was just made; space lock held. */
-void gather_leaf(struct tlbi_gather *g, ipa_t at, uint64_t size, unsigned level,
-		 enum gather_reduction what);
+/* The part of gather_leaf that the leaves of a run do not need. */
+void gather_first(struct tlbi_gather *g, ipa_t at, unsigned level);
+
+/* Records a reduction that was just made; space lock held. Inline: once per entry of a range. */
+static inline void gather_leaf(struct tlbi_gather *g, ipa_t at, uint64_t size, unsigned level,
+			       enum gather_reduction what)
+{
+	if (g->state != GATHER_OWED || g->by_page)
+		gather_first(g, at, level);
+	g->start = min_u64(g->start, at.v);
+	g->end = max_u64(g->end, at.v + size);
+	g->levels |= (uint8_t)BIT(level);
+	g->must_sync |= what == GATHER_CHANGED;
+}
 
 /*
  * Hands over the reference that the batch's dead leaf held to 1 << order frames; `used`: it may
