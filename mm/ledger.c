@@ -9,23 +9,18 @@
 #include "mm/frame.h"
 #include "mm/frames.h"
 
-static bool on;		   /* a guest can get past the caches */
+bool ledger_on;
 static bool exec_coherent; /* instruction fetch sees what is written */
 static atomic_u64 ops, bytes, exec_bytes, spared;
 
 void ledger_init(const struct hw_mmu_caps *caps)
 {
-	on = caps->tags == HW_TAGS_VMID && !caps->fwb;
+	ledger_on = caps->tags == HW_TAGS_VMID && !caps->fwb;
 	exec_coherent = caps->icache_coherent;
 	atomic_store64(&ops, 0);
 	atomic_store64(&bytes, 0);
 	atomic_store64(&exec_bytes, 0);
 	atomic_store64(&spared, 0);
-}
-
-bool ledger_in_use(void)
-{
-	return on;
 }
 
 static void clean(pa_t at, uint64_t size)
@@ -54,7 +49,7 @@ void ledger_prepare(pa_t pa, unsigned order)
 		hw_cache(HW_CACHE_INSTRUCTIONS, pa, size);
 		atomic_add64(&exec_bytes, size);
 	}
-	if (!on)
+	if (!ledger_on)
 		return;
 	clean(pa, size);
 	note(pa, order, LEDGER_CLEAN);
@@ -62,7 +57,7 @@ void ledger_prepare(pa_t pa, unsigned order)
 
 void ledger_map(pa_t at, unsigned order)
 {
-	if (!on)
+	if (!ledger_on)
 		return;
 	for (uint64_t i = 0; i < BIT(order); i++) {
 		atomic_u8 *n = note_of(pa(at.v + i * PAGE_SIZE));
@@ -74,7 +69,7 @@ void ledger_map(pa_t at, unsigned order)
 
 void ledger_unmap(pa_t pa, unsigned order, bool used, bool now)
 {
-	if (!on)
+	if (!ledger_on)
 		return;
 	if (!used && frames_exclusive(pa, order)) {
 		note(pa, order, LEDGER_CLEAN);
@@ -88,7 +83,7 @@ void ledger_keep(pa_t at, unsigned order)
 {
 	uint64_t known = 0;
 
-	if (!on)
+	if (!ledger_on)
 		return;
 	while (known < BIT(order) && ledger_clean(pa(at.v + known * PAGE_SIZE)))
 		known++;
@@ -104,13 +99,13 @@ void ledger_keep(pa_t at, unsigned order)
  */
 void ledger_read(pa_t at, uint64_t size)
 {
-	if (on && ledger_maybe_nc(at))
+	if (ledger_on && ledger_maybe_nc(at))
 		clean(at, size);
 }
 
 void ledger_wrote(pa_t at, uint64_t size)
 {
-	if (!on)
+	if (!ledger_on)
 		return;
 	if (ledger_maybe_nc(at)) {
 		clean(at, size);

@@ -36,7 +36,14 @@
 struct hw_mmu_caps;
 
 void ledger_init(const struct hw_mmu_caps *caps);
-bool ledger_in_use(void);
+
+/* Guests can get past the caches on this machine. Others spare themselves the calls. */
+extern bool ledger_on; /* written by ledger_init only */
+
+static inline bool ledger_in_use(void)
+{
+	return ledger_on;
+}
 
 /* We have just written all of the frames, that nobody has mapped: makes them fit to be. */
 void ledger_prepare(pa_t pa, unsigned order);

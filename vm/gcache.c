@@ -6,6 +6,7 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "lib/util.h"
+#include "mm/ledger.h"
 #include "stage2/stage2.h"
 #include "tlbi/agent.h"
 #include "vm/guestmem.h"
@@ -39,7 +40,11 @@ static bool use(struct gcache *c, struct guestmem *gm, ipa_t ipa, void *dst, con
 	if (done) {
 		char *p = (char *)c->frame + (ipa.v & PAGE_MASK);
 
+		if (ledger_in_use() && !src)
+			ledger_read(hw_frame_pa(p), n);
 		memcpy(src ? p : dst, src ? src : p, n);
+		if (ledger_in_use() && src)
+			ledger_wrote(hw_frame_pa(p), n);
 	}
 	reader_exit();
 	return done;

@@ -9,6 +9,7 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "mm/ledger.h"
 #include "mm/reclaim.h"
 #include "stage2/stage2.h"
 #include "tlbi/agent.h"
@@ -27,7 +28,7 @@
 int guestmem_init(struct guestmem *gm, char *err, size_t err_size)
 {
 	*gm = (struct guestmem){.max_level = DEFAULT_LEVEL};
-	if (frames_reserve(&gm->reserve, 1) != 0 ||
+	if (frames_reserve(&gm->reserve, stage2_root_frames(hw_stage2_format())) != 0 ||
 	    stage2_init(&gm->s2, hw_stage2_format(), &gm->reserve) != 0) {
 		snprintf(err, err_size, "no memory for a page table");
 		return -ENOMEM;
@@ -190,6 +191,7 @@ static int take_block(struct guestmem *gm, unsigned *level, pa_t *pa)
 	if (*level == 0 && frames_alloc(&gm->reserve, 0, pa) != 0)
 		return -ENOMEM;
 	memset(hw_frame_ptr(*pa), 0, s2_level_size(*level));
+	ledger_prepare(*pa, s2_level_order(*level));
 	return 0;
 }
 
@@ -385,7 +387,12 @@ static uint64_t step(struct guestmem *gm, ipa_t ipa, uint64_t n, struct gm_op *o
 	left = s2_level_size(w.level) - (ipa.v & (s2_level_size(w.level) - 1));
 	if (w.kind == S2_LEAF && (o->op == OP_READ || writable(gm, ipa, &w))) {
 		done = min_u64(min_u64(n, left), CHUNK);
+		/* On machines where the guest can get past the caches: meet it in memory. */
+		if (ledger_in_use() && (o->op == OP_READ || o->op == OP_CMPXCHG))
+			ledger_read(w.pa, done);
 		stretch(o, hw_frame_ptr(w.pa), done);
+		if (ledger_in_use() && o->op != OP_READ)
+			ledger_wrote(w.pa, done);
 	} else if (w.kind == S2_EMPTY && (o->op == OP_READ || o->op == OP_ZERO)) {
 		done = min_u64(n, left);
 		stretch(o, NULL, done);
