@@ -102,9 +102,12 @@ $(eval $(call flavour,arm64-clang,clang,--target=aarch64-none-elf $(ARM64)))
 $(eval $(call flavour,host-gcc,gcc,$(HOST)))
 $(eval $(call flavour,host-clang,clang,$(HOST) -fsanitize=fuzzer-no-link))
 
-# Small where nothing is hot: devices, loaders and the monitor, boot.
-$(foreach d,$(VM_DIRS) boot,build/x86_64-gcc/$d/%.o): EXTRA = -Os
-$(foreach d,$(VM_DIRS) boot,build/x86_64-clang/$d/%.o): EXTRA = -Oz
+# Small where nothing is hot: devices, loaders and the monitor, boot, and of arch/x86 what no exit runs
+# through each time.
+cold := $(patsubst %.c,%,$(wildcard $(addsuffix /*.c,$(VM_DIRS) boot)) $(filter-out \
+	$(addprefix arch/x86/,svm.c vcpu.c exits.c hw_x86.c),$(wildcard arch/x86/*.c)))
+$(cold:%=build/x86_64-gcc/%.o): EXTRA = -Os
+$(cold:%=build/x86_64-clang/%.o): EXTRA = -Oz
 
 # gcc would turn the loop of memset into a call of memset.
 build/x86_64-gcc/lib/string.o build/arm64-gcc/lib/string.o: EXTRA = -fno-tree-loop-distribute-patterns
