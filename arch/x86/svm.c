@@ -141,7 +141,7 @@ static const char *why_not_svm(void)
 	uint64_t vm_cr;
 
 	if (!svm_present())
-		return "this CPU has no SVM (CPUID 80000001h ECX bit 2): it cannot run guests";
+		return "this CPU has no SVM (CPUID 80000001h ECX bit 2)";
 	if (rdmsr_safe(MSR_VM_CR, &vm_cr) && vm_cr & VM_CR_SVMDIS)
 		return "SVM is disabled by firmware (VM_CR.SVMDIS): enable it in the BIOS setup";
 	if (!(cpuid_checked(0x8000000au, 0).edx & BIT(0)))
