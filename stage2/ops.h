@@ -17,6 +17,8 @@ struct stage2_format {
 	struct s2_walk (*lookup)(const struct stage2 *s, ipa_t at);
 	int (*install)(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
 		       struct s2_pool *pool);
+	int (*install_run)(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
+			   unsigned n, struct s2_pool *pool, unsigned *done);
 	int (*install_mmio)(struct stage2 *s, ipa_t at, uint32_t region, uint64_t gen,
 			    struct s2_pool *pool);
 	bool (*mmio)(const struct stage2 *s, ipa_t at, uint32_t *region);

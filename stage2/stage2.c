@@ -218,15 +218,24 @@ static unsigned leaf_level(const struct stage2 *s, uint64_t at, uint64_t pa, uin
 }
 
 /*
- * One leaf of at most `*level`, which comes back as what it was. Under the lock: an entry that is
- * not settled is waited for, first what this very batch took away.
+ * Leaves of at most `*level`, which comes back as what they were, from `at` on and within `size`;
+ * *bytes says how far. Under the lock: an entry that is not settled is waited for, first what this
+ * very batch took away.
  */
-static int map_leaf(struct stage2 *s, ipa_t at, unsigned *level, pa_t pa, s2_attr_t attr,
-		    struct s2_pool *pool, struct tlbi_gather *g)
+static int map_leaves(struct stage2 *s, ipa_t at, unsigned *level, pa_t pa, uint64_t size,
+		      s2_attr_t attr, struct s2_pool *pool, struct tlbi_gather *g, uint64_t *bytes)
 {
 	for (;;) {
-		int err = install(s, at, *level, pa, attr, pool);
+		uint64_t leaf = stage2_leaf_size(s, *level);
+		unsigned done = 1;
+		int err;
 
+		if (ledger_in_use()) /* which has to hear of each leaf before a guest can use it */
+			err = install(s, at, *level, pa, attr, pool);
+		else
+			err = s->fmt->install_run(s, at, *level, pa, attr,
+						  (unsigned)min_u64(size / leaf, UINT32_MAX), pool,
+						  &done);
 		if (err == -EAGAIN) {
 			uint64_t owed = s->fmt->lookup(s, at).owed;
 
@@ -235,6 +244,7 @@ static int map_leaf(struct stage2 *s, ipa_t at, unsigned *level, pa_t pa, s2_att
 		} else if (err == -EEXIST && *level > 0) {
 			--*level; /* a table is there already */
 		} else {
+			*bytes = done * leaf;
 			return err;
 		}
 	}
@@ -255,8 +265,9 @@ int stage2_map(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size,
 		return -EEXIST;
 	while (done < size) {
 		unsigned level = leaf_level(s, at.v + done, pa.v + done, size - done);
-		int err = map_leaf(s, (ipa_t){at.v + done}, &level, (pa_t){pa.v + done}, attr, pool,
-				   g);
+		uint64_t run;
+		int err = map_leaves(s, (ipa_t){at.v + done}, &level, (pa_t){pa.v + done},
+				     size - done, attr, pool, g, &run);
 
 		if (err) {
 			/* An install got in between. What is ours reaches up to here, no leaf
@@ -265,9 +276,9 @@ int stage2_map(struct stage2 *s, struct space_locked l, ipa_t at, uint64_t size,
 				s->fmt->unmap(s, at.v, at.v + done, NULL, g);
 			return err;
 		}
-		if (counted)
-			frames_get((pa_t){pa.v + done}, leaf_order(s, level));
-		done += stage2_leaf_size(s, level);
+		for (uint64_t end = done + run; done < end; done += stage2_leaf_size(s, level))
+			if (counted)
+				frames_get((pa_t){pa.v + done}, leaf_order(s, level));
 	}
 	return 0;
 }

@@ -180,9 +180,9 @@ static inline int check_vacant(struct stage2 *s, pte_t e, enum s2_kind kind)
 	}
 }
 
-/* Makes the vacant entry of `level` for `at` be `new`, a leaf or an MMIO entry. */
-static inline int fill(struct stage2 *s, uint64_t at, unsigned level, pte_t new,
-		       struct s2_pool *pool)
+/* Makes the vacant entry of `level` for `at` be `new`, a leaf or an MMIO entry; *where is it. */
+static inline int fill_where(struct stage2 *s, uint64_t at, unsigned level, pte_t new,
+			     struct s2_pool *pool, pte_slot **where)
 {
 	pa_t table = s->space.root;
 	unsigned l = fmt_root_level();
@@ -207,10 +207,42 @@ static inline int fill(struct stage2 *s, uint64_t at, unsigned level, pte_t new,
 				return err;
 		} else if (pte_cas(slot, e, new)) {
 			hw_barrier(HW_BARRIER_ENTRIES);
+			*where = slot;
 			return 0;
 		}
 		/* linked, or lost a race: look again */
 	}
+}
+
+static inline int fill(struct stage2 *s, uint64_t at, unsigned level, pte_t new,
+		       struct s2_pool *pool)
+{
+	pte_slot *where;
+
+	return fill_where(s, at, level, new, pool, &where);
+}
+
+/*
+ * Up to `n` leaves of `level` from `at` on: the first as install does it, the next ones in the same
+ * table without another walk, as long as their entries never held anything. How many: *done.
+ */
+static int op_install_run(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
+			  unsigned n, struct s2_pool *pool, unsigned *done)
+{
+	unsigned i = 0, room = table_entries(level) - slot_index(at.v, level);
+	pte_slot *slot;
+	int err = fill_where(s, at.v, level, fmt_leaf(pa, level, attr), pool, &slot);
+
+	if (!err) {
+		n = n < room ? n : room;
+		do {
+			pa.v += level_size(level);
+			i++;
+		} while (i < n && pte_cas(&slot[i], fmt_empty(0), fmt_leaf(pa, level, attr)));
+		hw_barrier(HW_BARRIER_ENTRIES);
+	}
+	*done = i;
+	return err;
 }
 
 static int op_install(struct stage2 *s, ipa_t at, unsigned level, pa_t pa, s2_attr_t attr,
@@ -613,7 +645,8 @@ static void op_destroy(struct stage2 *s, struct tlbi_gather *g)
 #define FMT_OPS                                                                                    \
 	.root_level = fmt_root_level, .root_entries = fmt_root_entries, .shift = fmt_shift,        \
 	.max_leaf = fmt_max_leaf, .lookup = op_lookup, .install = op_install,                      \
-	.install_mmio = op_install_mmio, .mmio = op_mmio, .zap_mmio = op_zap_mmio,                 \
-	.relax = op_relax, .vacant = op_vacant, .unmap = op_unmap, .replace = op_replace,          \
-	.protect = op_protect, .harvest = op_harvest, .age = op_age, .split = op_split,            \
-	.collapse = op_collapse, .walk = op_walk, .destroy = op_destroy, .gen_bits = FMT_GEN_BITS
+	.install_run = op_install_run, .install_mmio = op_install_mmio, .mmio = op_mmio,           \
+	.zap_mmio = op_zap_mmio, .relax = op_relax, .vacant = op_vacant, .unmap = op_unmap,        \
+	.replace = op_replace, .protect = op_protect, .harvest = op_harvest, .age = op_age,        \
+	.split = op_split, .collapse = op_collapse, .walk = op_walk, .destroy = op_destroy,        \
+	.gen_bits = FMT_GEN_BITS
