@@ -2,6 +2,7 @@
 /* Host ACPI tables. Section numbers: ACPI Specification 6.4. */
 #include "boot/acpi.h"
 
+#include "lib/bytes.h"
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "lib/util.h"
@@ -21,31 +22,6 @@ struct parser {
 	const struct acpi_memory *mem;
 	struct acpi_info *out;
 };
-
-/* Fields of tables are unaligned. */
-static uint16_t get16(const uint8_t *p)
-{
-	uint16_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
 
 static void complain(struct parser *p, const char *text)
 {
@@ -86,7 +62,7 @@ static bool get_table(struct parser *p, uint64_t addr, const char *signature, st
 	}
 	if (memcmp(header, signature, 4) != 0)
 		return false;
-	size = get32(header + 4);
+	size = get_le32(header + 4);
 	if (size < HEADER_SIZE || size > ACPI_TABLE_MAX) {
 		complain(p, "ACPI: a table has an impossible length");
 		return false;
@@ -138,7 +114,7 @@ static void add_cpu(struct parser *p, uint32_t apic_id, uint32_t uid, uint32_t f
 static void add_ioapic(struct parser *p, const uint8_t *e)
 {
 	struct acpi_info *out = p->out;
-	uint32_t base = get32(e + 4);
+	uint32_t base = get_le32(e + 4);
 
 	if (base == 0 || !is_aligned(base, 16)) {
 		complain(p, "ACPI: an I/O APIC has an impossible address");
@@ -148,13 +124,13 @@ static void add_ioapic(struct parser *p, const uint8_t *e)
 		complain(p, "ACPI: too many I/O APICs, the rest is not used");
 		return;
 	}
-	out->ioapics[out->nr_ioapics++] = (struct acpi_ioapic){pa(base), get32(e + 8), e[2]};
+	out->ioapics[out->nr_ioapics++] = (struct acpi_ioapic){pa(base), get_le32(e + 8), e[2]};
 }
 
 static void add_override(struct parser *p, const uint8_t *e)
 {
 	struct acpi_info *out = p->out;
-	uint16_t flags = get16(e + 8);
+	uint16_t flags = get_le16(e + 8);
 
 	if (e[2] != 0 || e[3] > 15) { /* bus: ISA only */
 		complain(p, "ACPI: an interrupt override is not for an ISA interrupt");
@@ -165,7 +141,7 @@ static void add_override(struct parser *p, const uint8_t *e)
 		return;
 	}
 	out->overrides[out->nr_overrides++] =
-		(struct acpi_override){e[3], get32(e + 4), inti_low(flags), inti_level(flags)};
+		(struct acpi_override){e[3], get_le32(e + 4), inti_low(flags), inti_level(flags)};
 }
 
 static void add_nmi(struct parser *p, uint32_t uid, uint16_t flags, uint8_t lint)
@@ -193,7 +169,7 @@ static void parse_madt_entry(struct parser *p, const uint8_t *e)
 	switch (e[0]) {
 	case 0:
 		if (e[3] != 0xff)
-			add_cpu(p, e[3], e[2], get32(e + 4));
+			add_cpu(p, e[3], e[2], get_le32(e + 4));
 		break;
 	case 1:
 		add_ioapic(p, e);
@@ -202,16 +178,16 @@ static void parse_madt_entry(struct parser *p, const uint8_t *e)
 		add_override(p, e);
 		break;
 	case 4:
-		add_nmi(p, e[2] == 0xff ? ACPI_NMI_ALL : e[2], get16(e + 3), e[5]);
+		add_nmi(p, e[2] == 0xff ? ACPI_NMI_ALL : e[2], get_le16(e + 3), e[5]);
 		break;
 	case 5:
-		p->out->lapic = pa(get64(e + 4));
+		p->out->lapic = pa(get_le64(e + 4));
 		break;
 	case 9:
-		add_cpu(p, get32(e + 4), get32(e + 12), get32(e + 8));
+		add_cpu(p, get_le32(e + 4), get_le32(e + 12), get_le32(e + 8));
 		break;
 	case 10:
-		add_nmi(p, get32(e + 4), get16(e + 2), e[8]);
+		add_nmi(p, get_le32(e + 4), get_le16(e + 2), e[8]);
 		break;
 	}
 }
@@ -225,7 +201,7 @@ static void parse_madt(struct parser *p, const struct table *t)
 		return;
 	}
 	p->out->madt = true;
-	p->out->lapic = pa(get32(t->at + HEADER_SIZE));
+	p->out->lapic = pa(get_le32(t->at + HEADER_SIZE));
 	while (t->size - at >= 2) {
 		const uint8_t *e = t->at + at;
 
@@ -421,7 +397,7 @@ static bool parse_root(struct parser *p, uint64_t addr, const char *signature, s
 	}
 	for (size_t i = 0; i < n; i++) {
 		const uint8_t *e = root.at + HEADER_SIZE + i * entry_size;
-		uint64_t at = entry_size == 8 ? get64(e) : get32(e);
+		uint64_t at = entry_size == 8 ? get_le64(e) : get_le32(e);
 
 		if (!p->out->madt && get_table(p, at, "APIC", &t))
 			parse_madt(p, &t);
@@ -435,7 +411,7 @@ static bool parse_root(struct parser *p, uint64_t addr, const char *signature, s
 	for (size_t i = 0; i < n && !p->out->s5; i++) {
 		const uint8_t *e = root.at + HEADER_SIZE + i * entry_size;
 
-		if (get_table(p, entry_size == 8 ? get64(e) : get32(e), "SSDT", &t))
+		if (get_table(p, entry_size == 8 ? get_le64(e) : get_le32(e), "SSDT", &t))
 			find_s5(p, &t);
 	}
 	return true;
@@ -458,10 +434,10 @@ int acpi_parse(const void *rsdp, size_t size, const struct acpi_memory *mem, str
 	if (r[15] >= 2 && size >= RSDP_V2_SIZE) {
 		if (!sums_to_zero(r, RSDP_V2_SIZE))
 			complain(&p, "ACPI: the root pointer's extended checksum is wrong");
-		else if (parse_root(&p, get64(r + 24), "XSDT", 8))
+		else if (parse_root(&p, get_le64(r + 24), "XSDT", 8))
 			return 0;
 	}
-	return parse_root(&p, get32(r + 16), "RSDT", 4) ? 0 : -EINVAL;
+	return parse_root(&p, get_le32(r + 16), "RSDT", 4) ? 0 : -EINVAL;
 }
 
 static size_t scan_rsdp(const struct acpi_memory *mem, uint64_t base, size_t size, uint8_t *rsdp)
@@ -489,7 +465,7 @@ size_t acpi_find_rsdp(const struct acpi_memory *mem, uint8_t rsdp[36])
 {
 	const uint8_t *segment =
 		mem->map(mem->ctx, pa(0x40e), 2); /* BIOS data area: where the EBDA is */
-	uint64_t ebda = segment ? (uint64_t)get16(segment) << 4 : 0;
+	uint64_t ebda = segment ? (uint64_t)get_le16(segment) << 4 : 0;
 	size_t n = 0;
 
 	if (ebda >= 0x400 && ebda < 0xa0000)

@@ -2,6 +2,7 @@
 /* Parser of the multiboot2 information structure. Every length in it is taken for a lie. */
 #include "boot/multiboot2.h"
 
+#include "lib/bytes.h"
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "lib/util.h"
@@ -47,23 +48,6 @@ struct tag {
 	uint32_t type;
 	size_t size;
 };
-
-/* The structure is aligned only by convention: fields are copied, never dereferenced in place. */
-static uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
 
 static void complain(struct boot_info *out, const char *text)
 {
@@ -169,13 +153,13 @@ static int parse_mmap(struct boot_info *out, const struct tag *t)
 	const size_t first = 16;
 	size_t step;
 
-	if (t->size < first || (step = get32(t->at + 8)) < 24 || step % 8 != 0) {
+	if (t->size < first || (step = get_le32(t->at + 8)) < 24 || step % 8 != 0) {
 		complain(out, "memory map: entries of an unknown size");
 		return 0;
 	}
 	for (size_t at = first; t->size - at >= step; at += step) {
 		const uint8_t *e = t->at + at;
-		int r = add_mem(out, get64(e), get64(e + 8), mmap_type(get32(e + 16)));
+		int r = add_mem(out, get_le64(e), get_le64(e + 8), mmap_type(get_le32(e + 16)));
 
 		if (r)
 			return r;
@@ -206,21 +190,21 @@ static int parse_efi_mmap(struct boot_info *out, const struct tag *t)
 	const size_t first = 16;
 	size_t step;
 
-	if (t->size < first || (step = get32(t->at + 8)) < 40 || step % 8 != 0) {
+	if (t->size < first || (step = get_le32(t->at + 8)) < 40 || step % 8 != 0) {
 		complain(out, "EFI memory map: entries of an unknown size");
 		return 0;
 	}
 	for (size_t at = first; t->size - at >= step; at += step) {
 		const uint8_t *e = t->at + at;
-		uint64_t pages = get64(e + 24);
-		enum boot_mem_type type = efi_type(get32(e), get64(e + 32));
+		uint64_t pages = get_le64(e + 24);
+		enum boot_mem_type type = efi_type(get_le32(e), get_le64(e + 32));
 		int r;
 
 		if (type == BOOT_MEM_USABLE && !only_memory)
 			continue;
 		if (pages > UINT64_MAX >> PAGE_SHIFT)
 			pages = UINT64_MAX >> PAGE_SHIFT;
-		r = add_mem(out, get64(e + 8), pages << PAGE_SHIFT, type);
+		r = add_mem(out, get_le64(e + 8), pages << PAGE_SHIFT, type);
 		if (r)
 			return r;
 	}
@@ -237,7 +221,7 @@ static void parse_module(struct boot_info *out, const struct tag *t)
 	size_t used = out->strings_used;
 	char *s;
 
-	if (t->size < 16 || (end = get32(t->at + 12)) < (start = get32(t->at + 8))) {
+	if (t->size < 16 || (end = get_le32(t->at + 12)) < (start = get_le32(t->at + 8))) {
 		complain(out, "modules: one with impossible bounds was dropped");
 		return;
 	}
@@ -266,22 +250,22 @@ static void parse_sections(struct boot_info *out, const struct tag *t)
 	const size_t first = 20;
 	size_t count;
 
-	if (t->size < first || get32(t->at + 12) != ELF64_SHDR_SIZE) {
+	if (t->size < first || get_le32(t->at + 12) != ELF64_SHDR_SIZE) {
 		complain(out, "ELF sections: not those of a 64-bit file");
 		return;
 	}
-	count = min_u64(get32(t->at + 8), (t->size - first) / ELF64_SHDR_SIZE);
-	if (count != get32(t->at + 8))
+	count = min_u64(get_le32(t->at + 8), (t->size - first) / ELF64_SHDR_SIZE);
+	if (count != get_le32(t->at + 8))
 		complain(out, "ELF sections: fewer than announced");
 	for (size_t i = 0; i < count; i++) {
 		const uint8_t *h = t->at + first + i * ELF64_SHDR_SIZE;
 		struct boot_section s = {
-			.type = get32(h + 4),
-			.flags = get64(h + 8),
-			.addr = get64(h + 16),
-			.size = get64(h + 32),
-			.link = get32(h + 40),
-			.entsize = get64(h + 56),
+			.type = get_le32(h + 4),
+			.flags = get_le64(h + 8),
+			.addr = get_le64(h + 16),
+			.size = get_le64(h + 32),
+			.link = get_le32(h + 40),
+			.entsize = get_le64(h + 56),
 			.index = (uint32_t)i,
 		};
 
@@ -303,10 +287,10 @@ static void parse_framebuffer(struct boot_info *out, const struct tag *t)
 	}
 	out->framebuffer = (struct boot_framebuffer){
 		.present = true,
-		.base = pa(get64(t->at + 8)),
-		.pitch = get32(t->at + 16),
-		.width = get32(t->at + 20),
-		.height = get32(t->at + 24),
+		.base = pa(get_le64(t->at + 8)),
+		.pitch = get_le32(t->at + 16),
+		.width = get_le32(t->at + 20),
+		.height = get_le32(t->at + 24),
 		.bpp = t->at[28],
 		.type = t->at[29],
 	};
@@ -375,8 +359,8 @@ static bool next_tag(struct boot_info *out, const uint8_t *info, size_t total, s
 		return false;
 	}
 	t->at = info + *at;
-	t->type = get32(t->at);
-	t->size = get32(t->at + 4);
+	t->type = get_le32(t->at);
+	t->size = get_le32(t->at + 4);
 	if (t->type == TAG_END)
 		return false;
 	if (t->size < TAG_HEADER || t->size > total - *at) {
@@ -399,7 +383,7 @@ int multiboot2_parse(const void *info, size_t avail, pa_t base, struct boot_info
 	out->cmdline = out->loader = "";
 	if (avail < 8)
 		return -EINVAL;
-	total = get32(info);
+	total = get_le32(info);
 	if (total < 8 || total > avail || total > MULTIBOOT2_INFO_MAX)
 		return -EINVAL;
 	out->info_structure = (struct mem_range){base, total};

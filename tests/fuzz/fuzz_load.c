@@ -15,7 +15,7 @@
 #include "lib/util.h"
 #include "tests/host/guestmem_flat.h"
 #include "vm/guestmem.h"
-#include "vm/load/bytes.h"
+#include "lib/bytes.h"
 #include "vm/load/load.h"
 
 #define CONTROL_SIZE 4

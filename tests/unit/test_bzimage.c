@@ -13,7 +13,7 @@
 #include "tests/host/guestmem_flat.h"
 #include "tests/tap.h"
 #include "vm/guestmem.h"
-#include "vm/load/bytes.h"
+#include "lib/bytes.h"
 #include "vm/load/load.h"
 
 #define SETUP_SECTS 3

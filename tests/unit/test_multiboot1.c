@@ -12,7 +12,7 @@
 #include "tests/host/guestmem_flat.h"
 #include "tests/tap.h"
 #include "vm/guestmem.h"
-#include "vm/load/bytes.h"
+#include "lib/bytes.h"
 #include "vm/load/load.h"
 
 #define KERNEL_SIZE 0x3000

@@ -13,7 +13,7 @@
 #include "lib/string.h"
 #include "lib/util.h"
 #include "mm/types.h"
-#include "vm/load/bytes.h"
+#include "lib/bytes.h"
 #include "vm/load/loader.h"
 
 /* Low memory, guest-physical. */

@@ -6,7 +6,7 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "lib/util.h"
-#include "vm/load/bytes.h"
+#include "lib/bytes.h"
 #include "vm/load/loader.h"
 
 /* e_ident */

@@ -8,7 +8,7 @@
 #include "lib/util.h"
 #include "mm/types.h"
 #include "vm/guestmem.h"
-#include "vm/load/bytes.h"
+#include "lib/bytes.h"
 #include "vm/load/elf.h"
 #include "vm/load/loader.h"
 

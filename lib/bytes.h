@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Little-endian numbers at any alignment: images are byte arrays wherever the machine's boot loader
- * put them. The caller has checked the bounds.
+ * Little-endian numbers at any alignment: firmware tables and images are byte arrays wherever
+ * somebody put them. The caller has checked the bounds.
  */
-#ifndef SLUICE_VM_LOAD_BYTES_H
-#define SLUICE_VM_LOAD_BYTES_H
+#ifndef SLUICE_LIB_BYTES_H
+#define SLUICE_LIB_BYTES_H
 
 #include <stdint.h>
 
