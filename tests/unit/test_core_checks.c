@@ -345,6 +345,13 @@ static void issue_unlocked(void)
 	gather_issue(&g);
 }
 
+static void adopt_unlocked(void)
+{
+	struct tlbi_gather g = {.space = &s2.space};
+
+	gather_adopt(&g, true);
+}
+
 static void unlock_other(void)
 {
 	struct tlbi_gather g = {.space = &other.space};
@@ -361,6 +368,7 @@ static void test_gathers(void)
 	ok(stops(frame_without_leaf, "g->state == GATHER_OWED"), "a dead frame had a leaf");
 	ok(stops(table_twice, "reclaim_add("), "a table dies once (I2)");
 	ok(stops(issue_unlocked, "spin_is_locked(&s->"), "the epoch moves under the lock");
+	ok(stops(adopt_unlocked, "spin_is_locked(&g->"), "what is owed is adopted under the lock");
 	ok(stops(unlock_other, "g->space == locked.space"), "a gather belongs to one space (I10)");
 }
 

@@ -188,6 +188,82 @@ static void test_adopt(void)
 	gather_sync(&g);
 }
 
+/* Both ways to settle issue first when the lock is still held. */
+static void test_under_lock(void)
+{
+	uint64_t epoch;
+
+	setup();
+	install(&one, frame);
+	enter(1, &one);
+	epoch = space_epoch(&one.space);
+
+	TLBI_GATHER(g, &one.space);
+	struct space_locked l = space_lock(&one.space);
+
+	CHECK(stage2_unmap(&one, l, ipa(0), PAGE_SIZE, &pool, &g) == 0);
+	gather_defer(&g);
+	is_u64(space_epoch(&one.space), epoch + 1, "deferring under the lock issues first");
+	ok(g.state == GATHER_COMPLETE && reclaim_pending() == 1, "and queues (I10)");
+	agent_guest_end(1);
+	space_unlock(l, &g);
+	frame = take();
+	install(&one, frame);
+	{
+		TLBI_GATHER(h, &one.space);
+		unmap(&one, PAGE_SIZE, &h);
+		gather_defer(&h);
+	}
+	is_u64(reclaim_pending(), 0, "who defers releases what has passed meanwhile");
+}
+
+/* Something changed besides: the whole batch is settled at once, frames too. */
+static void test_must_sync(void)
+{
+	setup();
+	install(&one, frame);
+
+	TLBI_GATHER(g, &one.space);
+	struct space_locked l = space_lock(&one.space);
+
+	CHECK(stage2_unmap(&one, l, ipa(0), PAGE_SIZE, &pool, &g) == 0);
+	gather_leaf(&g, ipa(PAGE_SIZE), PAGE_SIZE, 0, GATHER_CHANGED);
+	enter(1, &one);
+	space_unlock(l, &g);
+	host_on_relax = look_and_leave;
+	gather_defer(&g);
+	ok(turns == 3 && early == 0, "a change is waited for (I12)");
+	ok(frames_refs(frame) == 0 && reclaim_pending() == 0, "and nothing is queued");
+}
+
+/* Another pCPU enters while one waits: it is clean and need not leave. */
+static void one_enters_one_leaves(void)
+{
+	turns++;
+	if (turns == 1)
+		enter(2, &one);
+	if (turns == 3)
+		agent_guest_end(1);
+	CHECK(turns < 100);
+}
+
+static void test_clean_stays(void)
+{
+	setup();
+	install(&one, frame);
+	enter(1, &one);
+
+	TLBI_GATHER(g, &one.space);
+	unmap(&one, PAGE_SIZE, &g);
+	host_on_relax = one_enters_one_leaves;
+	gather_sync(&g);
+	ok(turns == 3 && agent_in_guest(2) && host_kicks[2] == 0,
+	   "who enters after the epoch moved is not waited for");
+	space_force(&one.space, space_epoch(&one.space));
+	is_u64(host_kicks[2], 0, "nor kicked");
+	agent_guest_end(2);
+}
+
 static void count(enum log_level level, const char *line, size_t len)
 {
 	(void)line;
@@ -220,6 +296,9 @@ int main(void)
 	test_settled_once();
 	test_shared();
 	test_adopt();
+	test_under_lock();
+	test_must_sync();
+	test_clean_stays();
 	test_reports();
 	return tap_done();
 }

@@ -102,6 +102,14 @@ static void test_asid_counts(void)
 
 static void test_vpid_counts(void)
 {
+	struct tlbi_enter_cmd cmd;
+	struct tlbi_vcpu sibling;
+
+	start(HW_TAGS_VPID, true, 100);
+	run(0, false);
+	counted("VMX, a first entry that fails", 0, 0, 1, 1, 1);
+	run(0, true);
+	counted("has flushed all the same", 0, 0, 0, 0, 1);
 	start(HW_TAGS_VPID, true, 100);
 	run(0, true);
 	counted("VMX, first entry", 0, 0, 1, 1, 1);
@@ -113,6 +121,12 @@ static void test_vpid_counts(void)
 	tlbi_vcpu_paging_changed(&vcpus[0]);
 	run(0, true);
 	counted("paging changed", 0, 1, 0, 0, 0);
+	tlbi_vcpu_init(&sibling);
+	host_cpu = pcpu;
+	tlbi_enter(pcpu, &spaces[0], &sibling, &cmd);
+	tlbi_exit(pcpu, &sibling, true);
+	host_cpu = 0;
+	counted("a sibling's first entry: its own tag, the root is clean", 0, 0, 0, 0, 1);
 	spaces[0].root = pa(100 * PAGE_SIZE);
 	run(0, true);
 	ok(commands[HW_TLBI_ROOT] == 3 && commands[HW_TLBI_TAG] == 1 &&
