@@ -107,14 +107,27 @@ static void finish(uint32_t vmid)
 	broadcast_barrier(HW_BARRIER_CONTEXT);
 }
 
+/*
+ * The space's VMID, or 0, for commands about an entry that was just changed. The entry goes first:
+ * what is forgotten must not be read from it again. Also when no VMID is seen: a pCPU that gives
+ * the space its first one meanwhile must not walk the old entry. Hence the full barrier, as in
+ * broadcast_flush.
+ */
+static uint32_t vmid_published(struct space *s)
+{
+	if (s->dead)
+		return 0; /* nobody enters it again: what is loaded is unloaded */
+	broadcast_barrier(HW_BARRIER_ENTRIES);
+	atomic_fence();
+	return vmid_of(s);
+}
+
 void broadcast_leaf(struct space *s, ipa_t at, unsigned level)
 {
-	uint32_t vmid = vmid_of(s);
+	uint32_t vmid = vmid_published(s);
 
-	if (!vmid || s->dead)
+	if (!vmid)
 		return;
-	/* The entry first: what is forgotten must not be read from it again. */
-	broadcast_barrier(HW_BARRIER_ENTRIES);
 	forget_ipa(vmid, at, hint(level));
 	finish(vmid);
 }
@@ -122,11 +135,10 @@ void broadcast_leaf(struct space *s, ipa_t at, unsigned level)
 /* Stage 1 caches nothing of a stage-2 table; leaves below are settled on their own. */
 void broadcast_table(struct space *s, ipa_t at)
 {
-	uint32_t vmid = vmid_of(s);
+	uint32_t vmid = vmid_published(s);
 
-	if (!vmid || s->dead)
+	if (!vmid)
 		return;
-	broadcast_barrier(HW_BARRIER_ENTRIES);
 	forget_ipa(vmid, at, HW_ANY_LEVEL);
 	broadcast_barrier(HW_BARRIER_TLBI);
 }
