@@ -63,6 +63,7 @@ struct search {
 	uintptr_t extra[MAX_EXTRA]; /* conflicts found after the first learning */
 	unsigned nr_extra;
 	jmp_buf stop;
+	bool setup; /* there is nothing to go back to */
 	ucontext_t context[PCPUS];
 	ucontext_t blank; /* so that each execution's fibers start with the same registers */
 	char *stack[PCPUS];
@@ -277,6 +278,11 @@ void hw_relax(void)
 	f->state = F_SPIN;
 	/* Changed already, after it was read: do not wait for the next one. */
 	f->changed |= f->nr_read > MAX_READ && f->written;
+	/* Loops nest, and a loop may wait for its own doing: one turn in any case. */
+	if (!f->changed && f->grace < 1) {
+		f->grace++;
+		f->changed = true;
+	}
 	yield("spin", NULL, false);
 	f->changed = f->written = false;
 	f->nr_read = 0;
@@ -546,6 +552,10 @@ void violate(enum invariant i, const char *fmt, ...)
 		vsnprintf(X->message, sizeof(X->message), fmt, ap);
 		va_end(ap);
 	}
+	if (S->setup) {
+		fprintf(stderr, "while %s was set up: %s\n", X->s->name, X->message);
+		abort();
+	}
 	if (X->violated == I_NONE)
 		X->violated = i;
 	if (X->tracing)
@@ -617,7 +627,9 @@ void explorer_scenario(const struct scenario *s, unsigned knobs)
 	X->knobs = knobs;
 	machine_boot(s, X->arch);
 	M.running = false;
+	S->setup = true;
 	s->setup();
+	S->setup = false;
 	S->image_frames = kept_frames();
 	image_copy(data_start, true);
 	learn();

@@ -65,9 +65,13 @@ static bool enter(unsigned vcpu)
 {
 	struct guest_vcpu *v = &M.v[vcpu];
 	struct tlbi_enter_cmd cmd;
-	uint64_t epoch = memory_load(&guestmem_space(v->gm)->epoch.v, 8);
+	const struct space *s = guestmem_space(v->gm);
+	/* arm64: entry does not flush, whoever reclaims does, on all pCPUs. */
+	uint64_t epoch = memory_load(X->arch == ARCH_ARM64 ? &s->settled.v : &s->epoch.v, 8);
 	unsigned cpu = M.cur;
 
+	/* arm64: the vCPU's EL1 registers are loaded before tlbi_enter flushes for it. */
+	M.f[cpu].vcpu = M.f[cpu].ctx.vcpu = (uint8_t)vcpu;
 	M.f[cpu].kicked = false; /* the main loop takes interrupts, then none until it is inside */
 	tlbi_enter(cpu, guestmem_space(v->gm), &v->tlb, &cmd);
 	if (v->failing_entry) {
@@ -275,7 +279,6 @@ void guest_run(unsigned vcpu, const struct act *acts)
 	struct fiber *f = &M.f[M.cur];
 	unsigned kicks = 0;
 
-	f->vcpu = (uint8_t)vcpu;
 	while (acts->kind != ACT_END) {
 		bool faulted = false;
 		unsigned probe = acts->arg;

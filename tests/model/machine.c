@@ -48,9 +48,9 @@ void machine_boot(const struct scenario *s, enum arch arch)
 		.ipa_bits = 48,
 		.max_leaf_level = s->max_leaf,
 		.accessed_dirty = true,
-		.tlbi_range = s->tlbi_range,
+		.tlbi_range = !s->no_range,
 		.tlbi_ttl = true,
-		.fwb = s->tlbi_range,
+		.fwb = true, /* the cacheability ledger is not modelled */
 		.icache_coherent = arch != ARCH_ARM64,
 	};
 	format = arch == ARCH_NPT ? &stage2_npt : arch == ARCH_EPT ? &stage2_ept : &stage2_vmsav8;
@@ -106,6 +106,7 @@ static void wake_spinners(unsigned cpu, const void *p)
 
 		if (c == cpu)
 			continue;
+		f->grace = 0;
 		f->written = true;
 		f->changed |= f->nr_read > MAX_READ;
 		for (unsigned i = 0; i < f->nr_read && i < MAX_READ; i++)

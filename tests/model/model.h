@@ -121,6 +121,7 @@ struct fiber {
 	bool started;
 	bool changed;	  /* somebody wrote what this one has read since it spun last */
 	bool written;	  /* anybody else wrote anything since then */
+	unsigned grace;	  /* turns on its own account since somebody else wrote anything */
 	unsigned nr_read; /* above MAX_READ: too many to remember, any store counts */
 	const void *read[MAX_READ];
 	bool in_guest;	  /* from the world switch to the exit */
@@ -199,7 +200,7 @@ struct scenario {
 	uint32_t nr_tags;     /* 0: plenty */
 	uint8_t max_leaf;
 	bool no_flush_by_tag;
-	bool tlbi_range;
+	bool no_range;	    /* arm64: without FEAT_TLBIRANGE */
 	enum invariant bad; /* a script that does wrong: this must fall */
 };
 

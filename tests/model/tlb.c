@@ -112,33 +112,44 @@ static void add(const struct walk *w, const struct tlb_entry *e)
 			  e->stale ? " (stale)" : "");
 }
 
-/* A leaf, and the combined translations of the guest's pages that map to it. */
-static void add_leaf(struct walk *w, unsigned level)
+/* The guest's pages that map to the probe, combined with the leaf w->e. */
+static void add_combined(const struct walk *w)
 {
 	const struct context *ctx = &M.f[w->cpu].ctx;
 	const struct guest_vcpu *v = &M.v[ctx->vcpu];
 	struct tlb_entry e = w->e;
 
-	e.kind = E_LEAF;
-	e.level = (uint8_t)level;
-	e.gen = M.frame_gen[frame_of(entry_address(&e, w->probe))];
-	if (!M.frame_used[frame_of(entry_address(&e, w->probe))])
-		violate(I1, "a table maps the free frame %#llx at %#llx",
-			(unsigned long long)entry_address(&e, w->probe),
-			(unsigned long long)w->probe);
-	add(w, &e);
 	e.kind = E_COMBINED;
-	e.pa = entry_address(&e, w->probe);
+	e.pa = entry_address(&w->e, w->probe);
 	e.ipa = w->probe;
 	e.level = 0;
+	e.tag = ctx->tag;
+	e.generation = ctx->generation;
+	e.gen = M.frame_gen[frame_of(e.pa)];
+	e.vcpu = ctx->vcpu;
 	for (unsigned va = 0; va < NR_VAS; va++) {
 		if (M.probe[v->va_to[va]] != w->probe)
 			continue;
 		e.va = (uint8_t)va;
-		e.vcpu = ctx->vcpu;
 		e.seq = v->va_seq[va];
 		add(w, &e);
 	}
+}
+
+static void add_leaf(struct walk *w, unsigned level)
+{
+	struct tlb_entry *e = &w->e;
+	unsigned f = frame_of(entry_address(e, w->probe));
+
+	e->kind = E_LEAF;
+	e->level = (uint8_t)level;
+	e->gen = M.frame_gen[f];
+	if (!M.frame_used[f])
+		violate(I1, "a table maps the free frame %#llx at %#llx",
+			(unsigned long long)entry_address(e, w->probe),
+			(unsigned long long)w->probe);
+	add(w, e);
+	add_combined(w);
 }
 
 static void descend(struct walk *w, uint64_t table, uint32_t gen, unsigned level);
@@ -217,8 +228,13 @@ static void fill_probe(struct walk *w)
 	for (unsigned i = 0; i < t->n; i++) {
 		const struct tlb_entry *e = &t->e[i];
 
-		if (e->kind != E_TABLE || !entry_usable(e, ctx) || !entry_covers(e, w->probe))
+		if (e->kind == E_COMBINED || !entry_usable(e, ctx) || !entry_covers(e, w->probe))
 			continue;
+		if (e->kind == E_LEAF) {
+			w->e = *e;
+			add_combined(w);
+			continue;
+		}
 		if (e->stale)
 			rule_used(RULE_DEAD_TABLE);
 		w->e = *e;
@@ -428,19 +444,25 @@ void tlbi_complete(bool local)
 	struct fiber *f = &M.f[M.cur];
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < f->nr_cmds; i++) {
-		struct hw_tlbi_cmd c = f->cmds[i];
+	/* Without a DSB between they are not ordered: stage 1 may go first and be combined again
+	 * from a stage-2 entry that is still there. */
+	for (unsigned pass = 0; pass < 2; pass++) {
+		for (unsigned i = 0; i < f->nr_cmds; i++) {
+			const struct hw_tlbi_cmd *c = &f->cmds[i];
+			bool stage1 = c->op == HW_TLBI_STAGE1 || c->op == HW_TLBI_STAGE1_LOCAL;
 
-		if (local && !is_local(&c)) {
-			f->cmds[n++] = c;
-			continue;
+			if ((local && !is_local(c)) || stage1 != (pass == 0))
+				continue;
+			for (unsigned cpu = 0; cpu < PCPUS; cpu++)
+				if (!is_local(c) || cpu == M.cur)
+					cmd_do(c, cpu);
 		}
 		for (unsigned cpu = 0; cpu < PCPUS; cpu++)
-			if (!is_local(&c) || cpu == M.cur)
-				cmd_do(&c, cpu);
+			tlb_fill(cpu, true);
 	}
+	for (unsigned i = 0; i < f->nr_cmds; i++)
+		if (local && !is_local(&f->cmds[i]))
+			f->cmds[n++] = f->cmds[i];
 	memset(&f->cmds[n], 0, (f->nr_cmds - n) * sizeof(f->cmds[0]));
 	f->nr_cmds = n;
-	for (unsigned cpu = 0; cpu < PCPUS; cpu++)
-		tlb_fill(cpu, true);
 }
