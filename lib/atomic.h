@@ -25,6 +25,9 @@ typedef struct {
 	uint64_t v;
 } atomic_u64;
 
+/* An instruction each, so inline where code is small rather than fast, too. */
+#define ATOMIC_INLINE static inline __attribute__((always_inline))
+
 #if __STDC_HOSTED__
 /* Provided by the harness; size is 1, 2, 4 or 8 bytes, p naturally aligned. */
 uint64_t host_atomic_load(const void *p, unsigned size, int order);
@@ -67,109 +70,109 @@ void host_atomic_fence(void);
  * Orders all earlier loads and stores of this pCPU before all later ones, as other pCPUs'
  * *software* sees them. What hardware table walkers see is ordered by hw_barrier().
  */
-static inline void atomic_fence(void)
+ATOMIC_INLINE void atomic_fence(void)
 {
 	ATOMIC_FENCE();
 }
 
-static inline uint8_t atomic_load8(const atomic_u8 *a)
+ATOMIC_INLINE uint8_t atomic_load8(const atomic_u8 *a)
 {
 	return ATOMIC_LOAD(uint8_t, &a->v, __ATOMIC_RELAXED);
 }
 
-static inline void atomic_store8_rel(atomic_u8 *a, uint8_t v)
+ATOMIC_INLINE void atomic_store8_rel(atomic_u8 *a, uint8_t v)
 {
 	ATOMIC_STORE(uint8_t, &a->v, v, __ATOMIC_RELEASE);
 }
 
 /* True when *a was *expected and is now `desired`; else *expected is what was found. */
-static inline bool atomic_cas8(atomic_u8 *a, uint8_t *expected, uint8_t desired)
+ATOMIC_INLINE bool atomic_cas8(atomic_u8 *a, uint8_t *expected, uint8_t desired)
 {
 	return ATOMIC_CAS(uint8_t, &a->v, expected, desired);
 }
 
-static inline uint32_t atomic_load32(const atomic_u32 *a)
+ATOMIC_INLINE uint32_t atomic_load32(const atomic_u32 *a)
 {
 	return ATOMIC_LOAD(uint32_t, &a->v, __ATOMIC_RELAXED);
 }
 
-static inline uint32_t atomic_load32_acq(const atomic_u32 *a)
+ATOMIC_INLINE uint32_t atomic_load32_acq(const atomic_u32 *a)
 {
 	return ATOMIC_LOAD(uint32_t, &a->v, __ATOMIC_ACQUIRE);
 }
 
-static inline void atomic_store32(atomic_u32 *a, uint32_t v)
+ATOMIC_INLINE void atomic_store32(atomic_u32 *a, uint32_t v)
 {
 	ATOMIC_STORE(uint32_t, &a->v, v, __ATOMIC_RELAXED);
 }
 
-static inline void atomic_store32_rel(atomic_u32 *a, uint32_t v)
+ATOMIC_INLINE void atomic_store32_rel(atomic_u32 *a, uint32_t v)
 {
 	ATOMIC_STORE(uint32_t, &a->v, v, __ATOMIC_RELEASE);
 }
 
 /* Read-modify-writes return the old value. */
-static inline uint32_t atomic_add32(atomic_u32 *a, uint32_t v)
+ATOMIC_INLINE uint32_t atomic_add32(atomic_u32 *a, uint32_t v)
 {
 	return ATOMIC_ADD(uint32_t, &a->v, v);
 }
 
-static inline uint32_t atomic_or32(atomic_u32 *a, uint32_t v)
+ATOMIC_INLINE uint32_t atomic_or32(atomic_u32 *a, uint32_t v)
 {
 	return ATOMIC_OR(uint32_t, &a->v, v);
 }
 
-static inline uint32_t atomic_and32(atomic_u32 *a, uint32_t v)
+ATOMIC_INLINE uint32_t atomic_and32(atomic_u32 *a, uint32_t v)
 {
 	return ATOMIC_AND(uint32_t, &a->v, v);
 }
 
-static inline uint32_t atomic_xchg32(atomic_u32 *a, uint32_t v)
+ATOMIC_INLINE uint32_t atomic_xchg32(atomic_u32 *a, uint32_t v)
 {
 	return ATOMIC_XCHG(uint32_t, &a->v, v);
 }
 
-static inline bool atomic_cas32(atomic_u32 *a, uint32_t *expected, uint32_t desired)
+ATOMIC_INLINE bool atomic_cas32(atomic_u32 *a, uint32_t *expected, uint32_t desired)
 {
 	return ATOMIC_CAS(uint32_t, &a->v, expected, desired);
 }
 
-static inline uint64_t atomic_load64(const atomic_u64 *a)
+ATOMIC_INLINE uint64_t atomic_load64(const atomic_u64 *a)
 {
 	return ATOMIC_LOAD(uint64_t, &a->v, __ATOMIC_RELAXED);
 }
 
-static inline uint64_t atomic_load64_acq(const atomic_u64 *a)
+ATOMIC_INLINE uint64_t atomic_load64_acq(const atomic_u64 *a)
 {
 	return ATOMIC_LOAD(uint64_t, &a->v, __ATOMIC_ACQUIRE);
 }
 
-static inline void atomic_store64(atomic_u64 *a, uint64_t v)
+ATOMIC_INLINE void atomic_store64(atomic_u64 *a, uint64_t v)
 {
 	ATOMIC_STORE(uint64_t, &a->v, v, __ATOMIC_RELAXED);
 }
 
-static inline void atomic_store64_rel(atomic_u64 *a, uint64_t v)
+ATOMIC_INLINE void atomic_store64_rel(atomic_u64 *a, uint64_t v)
 {
 	ATOMIC_STORE(uint64_t, &a->v, v, __ATOMIC_RELEASE);
 }
 
-static inline uint64_t atomic_add64(atomic_u64 *a, uint64_t v)
+ATOMIC_INLINE uint64_t atomic_add64(atomic_u64 *a, uint64_t v)
 {
 	return ATOMIC_ADD(uint64_t, &a->v, v);
 }
 
-static inline uint64_t atomic_or64(atomic_u64 *a, uint64_t v)
+ATOMIC_INLINE uint64_t atomic_or64(atomic_u64 *a, uint64_t v)
 {
 	return ATOMIC_OR(uint64_t, &a->v, v);
 }
 
-static inline uint64_t atomic_xchg64(atomic_u64 *a, uint64_t v)
+ATOMIC_INLINE uint64_t atomic_xchg64(atomic_u64 *a, uint64_t v)
 {
 	return ATOMIC_XCHG(uint64_t, &a->v, v);
 }
 
-static inline bool atomic_cas64(atomic_u64 *a, uint64_t *expected, uint64_t desired)
+ATOMIC_INLINE bool atomic_cas64(atomic_u64 *a, uint64_t *expected, uint64_t desired)
 {
 	return ATOMIC_CAS(uint64_t, &a->v, expected, desired);
 }
@@ -178,7 +181,7 @@ static inline bool atomic_cas64(atomic_u64 *a, uint64_t *expected, uint64_t desi
  * Compare-and-swap of 1, 2, 4 or 8 naturally aligned bytes that are not ours to give a type: guest
  * memory. True when they were *expected; else *expected is what was found.
  */
-static inline bool atomic_cas_bytes(void *p, unsigned size, uint64_t *expected, uint64_t desired)
+ATOMIC_INLINE bool atomic_cas_bytes(void *p, unsigned size, uint64_t *expected, uint64_t desired)
 {
 	uint8_t e8 = (uint8_t)*expected;
 	uint16_t e16 = (uint16_t)*expected;

@@ -4,7 +4,7 @@
 
 #include "lib/string.h"
 
-bool cpu_is_amd(void)
+static bool vendor_is_amd(void)
 {
 	struct cpuid id = cpuid(0);
 	char vendor[12];
@@ -13,6 +13,16 @@ bool cpu_is_amd(void)
 	memcpy(vendor + 4, &id.edx, 4);
 	memcpy(vendor + 8, &id.ecx, 4);
 	return memcmp(vendor, "AuthenticAMD", 12) == 0 || memcmp(vendor, "HygonGenuine", 12) == 0;
+}
+
+/* Asked at exits; CPUID serialises, and under another hypervisor it is an exit itself. */
+bool cpu_is_amd(void)
+{
+	static enum { UNKNOWN, AMD, OTHER } vendor;
+
+	if (vendor == UNKNOWN)
+		vendor = vendor_is_amd() ? AMD : OTHER;
+	return vendor == AMD;
 }
 
 /* SDM 3A 2.5 for the bits, volume 2 "CPUID" for where they are announced. */

@@ -734,13 +734,16 @@ static bool fetch_more(struct emu *e, uint8_t bytes[INSN_MAX_LENGTH], unsigned *
 	return true;
 }
 
-unsigned emu_fetch(const struct emu_cpu *cpu, struct guestmem *gm, uint8_t buf[INSN_MAX_LENGTH])
+unsigned emu_fetch(struct emu_cpu *cpu, struct guestmem *gm, uint8_t buf[INSN_MAX_LENGTH])
 {
-	struct emu_cpu copy = *cpu;
 	struct emu_fault fault;
-	struct emu e = {.cpu = &copy, .gm = gm, .fault = &fault, .mode = emu_mode(cpu)};
+	struct emu e; /* what fetching looks at: every exit of a CPU without next RIP comes here */
 	unsigned n = 0;
 
+	e.cpu = cpu;
+	e.gm = gm;
+	e.fault = &fault;
+	e.mode = emu_mode(cpu);
 	while (n < INSN_MAX_LENGTH && fetch_more(&e, buf, &n))
 		;
 	return n;

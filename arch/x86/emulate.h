@@ -114,6 +114,6 @@ enum insn_mode emu_mode(const struct emu_cpu *cpu);
  * Fetches up to 15 bytes at CS:RIP into buf without executing: for intercepts that need the length
  * or the operands of an instruction. Stops early at a page that cannot be read. Returns how many.
  */
-unsigned emu_fetch(const struct emu_cpu *cpu, struct guestmem *gm, uint8_t buf[INSN_MAX_LENGTH]);
+unsigned emu_fetch(struct emu_cpu *cpu, struct guestmem *gm, uint8_t buf[INSN_MAX_LENGTH]);
 
 #endif

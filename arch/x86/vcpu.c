@@ -388,9 +388,12 @@ static void inject_interrupt(struct vcpu_arch *a)
 /* A request that only the task priority holds back: worth an exit when the guest lowers CR8. */
 static bool blocked_by_tpr(struct lapic *apic)
 {
-	int irr = lapic_highest_irr(apic), isr = lapic_highest_isr(apic);
+	int irr = lapic_highest_irr(apic), isr;
 
-	return irr >= 0 && irr >> 4 <= lapic_tpr(apic) >> 4 && (isr < 0 || irr >> 4 > isr >> 4);
+	if (irr < 0 || irr >> 4 > lapic_tpr(apic) >> 4)
+		return false;
+	isr = lapic_highest_isr(apic);
+	return isr < 0 || irr >> 4 > isr >> 4;
 }
 
 /*
