@@ -45,9 +45,8 @@ void vmid_init(uint32_t nr)
 	CHECK(nr > 2 && nr <= BIT(NUMBER_BITS));
 	memset(pcpus, 0, sizeof(pcpus));
 	memset(taken, 0, sizeof(taken));
-	taken[0] = 1; /* the hypervisor's: under it no guest runs */
 	nr_vmids = nr;
-	cursor = 1;
+	cursor = 1; /* 0 is the hypervisor's: under it no guest runs */
 	living = NULL;
 	stat = (struct vmid_stat){0};
 	atomic_store64(&generation, GEN_ONE);
@@ -100,7 +99,6 @@ static void new_generation(void)
 	CHECK(atomic_load64(&generation) < UINT64_MAX - GEN_ONE);
 	atomic_store64_rel(&generation, atomic_load64(&generation) + GEN_ONE);
 	memset(taken, 0, sizeof(taken));
-	taken[0] = 1;
 	for (uint32_t i = 0; i < n; i++) {
 		struct vmid_pcpu *p = &pcpus[i];
 		uint64_t v = atomic_xchg64(&p->active, 0);

@@ -51,7 +51,7 @@ bool vmid_behind(uint64_t space, uint64_t epoch);
 void vmid_pass(uint64_t space, uint64_t epoch);
 
 struct vmid_stat {
-	uint64_t assigned, rollovers, loads;
+	uint64_t assigned, rollovers;
 	uint32_t retired; /* of dead spaces in this generation */
 };
 

@@ -315,6 +315,31 @@ static void test_corner(void)
 	expect("too many operations: the VMID, once", "vmalls12e1is; ish; isb; ");
 }
 
+static void test_counters(void)
+{
+	struct tlbi_count before, after;
+
+	setup(TLBI_POLICY_PAGE, true, true);
+	fill(0x200000, 3);
+	before = tlbi_count();
+	unmap(0x200000, 3 * PAGE_SIZE, SYNC);
+	after = tlbi_count();
+	ok(after.ipa - before.ipa == 3 && after.stage1 - before.stage1 == 3 &&
+		   after.isb - before.isb == 3 && after.dsb - before.dsb == 10,
+	   "page by page: 3 addresses, 3 times stage 1, 10 DSB, 3 ISB");
+	setup(TLBI_POLICY_AUTO, true, true);
+	fill(0x200000, 64);
+	before = tlbi_count();
+	unmap(0x200000, 64 * PAGE_SIZE, SYNC);
+	tlbi_relaxed(&s2.space, ipa(0), 0);
+	after = tlbi_count();
+	ok(after.range - before.range == 1 && after.ipa == before.ipa &&
+		   after.dsb - before.dsb == 5 && after.stage1 - before.stage1 == 1 &&
+		   after.local - before.local == 2 && after.vmid == before.vmid &&
+		   after.everything == before.everything,
+	   "by range: one, and 3 DSB; relaxing is local");
+}
+
 static void test_no_range(void)
 {
 	setup(TLBI_POLICY_AUTO, false, true);
@@ -666,6 +691,7 @@ int main(void)
 	test_range();
 	test_tables();
 	test_corner();
+	test_counters();
 	test_no_range();
 	test_deferral();
 	test_refill();

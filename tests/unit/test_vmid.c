@@ -8,7 +8,10 @@
  */
 // links: tlbi/tags.c tlbi/space.c tlbi/agent.c tlbi/gather.c tlbi/broadcast.c tlbi/vmid.c
 // links: mm/frames.c mm/reclaim.c mm/ledger.c lib/log.c lib/string.c
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lib/check.h"
 #include "lib/util.h"
@@ -374,10 +377,141 @@ static void test_dead(void)
 	       0, "no command is given for a dead space");
 }
 
+/* What a switch leaves is still walked until the new root is loaded, whatever happens meanwhile. */
+static uint32_t left;
+static unsigned clashes;
+
+static void rollover_during_load(pa_t root, uint32_t tag)
+{
+	uint64_t before = vmid_stat().rollovers;
+	struct space *mine = loading;
+
+	host_on_load = on_load;
+	host_cpu = 1;
+	for (unsigned i = 0; i < 3 * NR; i++) {
+		reincarnate(&spaces[4]);
+		run(&vcpus[4], 1);
+		clashes += vmid_of(&spaces[4]) == left || vmid_of(&spaces[4]) == tag;
+	}
+	host_cpu = 0;
+	loading = mine;
+	CHECK(vmid_stat().rollovers >= before + 2);
+	on_load(root, tag);
+}
+
+static void test_switch(void)
+{
+	start(NR);
+	run(&vcpus[0], 0);
+	run(&vcpus[1], 0);
+	left = vmid_of(&spaces[1]);
+	clashes = 0;
+	host_on_load = rollover_during_load;
+	run(&vcpus[0], 0);
+	is_u64(clashes, 0,
+	       "rollovers during a switch keep the VMID that is left and the next one (I4)");
+	run(&vcpus[0], 0);
+	is_u64(stale, 0, "nothing stale after it");
+	for (unsigned i = 0; i < 3 * NR && !clashes; i++) {
+		reincarnate(&spaces[4]);
+		run(&vcpus[4], 1);
+		clashes = vmid_of(&spaces[4]) == left;
+	}
+	ok(clashes, "what was left can be handed out again, later");
+	host_cpu = 0;
+	tlbi_idle();
+	left = vmid_of(&spaces[0]);
+	for (clashes = 0; clashes == 0;) {
+		reincarnate(&spaces[4]);
+		run(&vcpus[4], 1);
+		clashes = vmid_of(&spaces[4]) == left;
+		CHECK(vmid_stat().rollovers < 100);
+	}
+	ok(clashes, "so can the VMID of a pCPU that has become idle");
+}
+
+static bool aborts(void (*fn)(void))
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		CHECK(freopen("/dev/null", "w", stderr));
+		fn();
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+static void eight_bits(void)
+{
+	vmid_init(256);
+}
+
+static void too_few(void)
+{
+	vmid_init(2);
+}
+
+static void too_many(void)
+{
+	vmid_init(65537);
+}
+
+static void sixteen_bits(void)
+{
+	vmid_init(65536);
+}
+
+static void enough_pcpus(void)
+{
+	vmid_init(256);
+	vmid_pcpu_init(126);
+}
+
+static void many_pcpus(void)
+{
+	vmid_init(256);
+	vmid_pcpu_init(127);
+}
+
+static void enter_dead(void)
+{
+	spaces[5].dead = true;
+	run(&vcpus[5], 0);
+}
+
+static void test_start(void)
+{
+	uint64_t id;
+
+	start(NR);
+	for (unsigned i = 0; i < SPACES; i++)
+		run(&vcpus[i], 0);
+	id = spaces[SPACES - 1].id;
+	start(NR);
+	ok(!agents_behind(id, UINT64_MAX), "a new start forgets what was loaded");
+	for (unsigned i = 0; i < SPACES; i++) {
+		run(&vcpus[i], 0);
+		is_u64(vmid_of(&spaces[i]), i + 1, "VMIDs are handed out in order, 0 never");
+	}
+	is_u64(vmid_stat().assigned, SPACES, "and counted");
+	ok(!aborts(eight_bits) && !aborts(sixteen_bits), "8 and 16 bits");
+	ok(aborts(too_few) && aborts(too_many), "nothing else");
+	ok(!aborts(enough_pcpus) && aborts(many_pcpus), "more than two VMIDs for each pCPU");
+	reincarnate(&spaces[5]);
+	ok(aborts(enter_dead), "nobody enters a dead space");
+}
+
 int main(void)
 {
 	srandom(4);
 	test_entries();
+	test_start();
+	test_switch();
 	test_rollover();
 	test_dead();
 	test_play();
