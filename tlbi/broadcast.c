@@ -143,7 +143,7 @@ void broadcast_table(struct space *s, ipa_t at)
 	broadcast_barrier(HW_BARRIER_TLBI);
 }
 
-void tlbi_relaxed(struct space *s, ipa_t at, unsigned level)
+void tlbi_relaxed(struct space *s, ipa_t at)
 {
 	struct hw_tlbi_cmd cmd = {.op = HW_TLBI_IPA_LOCAL, .ipa = at, .level = HW_ANY_LEVEL};
 
@@ -151,7 +151,6 @@ void tlbi_relaxed(struct space *s, ipa_t at, unsigned level)
 		return;
 	cmd.tag = vmid_of(s);
 	cmd.ipa.v = align_down(at.v, PAGE_SIZE);
-	(void)level;
 	broadcast_cmd(&cmd);
 	broadcast_barrier(HW_BARRIER_TLBI_LOCAL);
 	cmd.op = HW_TLBI_STAGE1_LOCAL;

@@ -57,10 +57,10 @@ bool broadcast_behind(const struct space *s, uint64_t epoch);
 void broadcast_flush(struct space *s, uint64_t epoch);
 
 /*
- * This pCPU met a fault at `at` although the entry, a leaf of `level`, allows the access: more
- * permissions do not replace what is cached, which may fault for ever. Everywhere: nothing on x86.
+ * This pCPU met a fault at `at` although the entry allows the access: more permissions do not
+ * replace what is cached, which may fault for ever. Everywhere: nothing on x86.
  */
-void tlbi_relaxed(struct space *s, ipa_t at, unsigned level);
+void tlbi_relaxed(struct space *s, ipa_t at);
 
 /* Operations since boot, of all pCPUs. */
 struct tlbi_count {

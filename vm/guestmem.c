@@ -273,7 +273,7 @@ static enum gm_fault fault_leaf(struct guestmem *gm, ipa_t ipa, unsigned access,
 	}
 	if (err)
 		return GM_RETRY;
-	tlbi_relaxed(&gm->s2.space, ipa, w->level);
+	tlbi_relaxed(&gm->s2.space, ipa);
 	return GM_RESOLVED;
 }
 

@@ -331,7 +331,7 @@ static void test_counters(void)
 	fill(0x200000, 64);
 	before = tlbi_count();
 	unmap(0x200000, 64 * PAGE_SIZE, SYNC);
-	tlbi_relaxed(&s2.space, ipa(0), 0);
+	tlbi_relaxed(&s2.space, ipa(0));
 	after = tlbi_count();
 	ok(after.range - before.range == 1 && after.ipa == before.ipa &&
 		   after.dsb - before.dsb == 5 && after.stage1 - before.stage1 == 1 &&
@@ -466,7 +466,7 @@ static void test_bbm(void)
 	expect("fewer permissions are never deferred", "ishst; ipas2e1is 201000 L0; " FINISH);
 	change(0x201000, PAGE_SIZE, S2_RWX, DEFER);
 	expect("more permissions owe no broadcast", "");
-	tlbi_relaxed(&s2.space, ipa(0x201008), 0);
+	tlbi_relaxed(&s2.space, ipa(0x201008));
 	expect("but who faulted forgets his own", "ipas2e1 201000; nsh; vmalle1; nsh; isb; ");
 }
 
