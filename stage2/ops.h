@@ -21,7 +21,6 @@ struct stage2_format {
 			   unsigned n, struct s2_pool *pool, unsigned *done);
 	int (*install_mmio)(struct stage2 *s, ipa_t at, uint32_t region, uint64_t gen,
 			    struct s2_pool *pool);
-	bool (*mmio)(const struct stage2 *s, ipa_t at, uint32_t *region);
 	void (*zap_mmio)(struct stage2 *s);
 	int (*relax)(struct stage2 *s, ipa_t at, s2_attr_t attr);
 	bool (*vacant)(const struct stage2 *s, uint64_t start, uint64_t end);

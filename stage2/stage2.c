@@ -400,9 +400,22 @@ int stage2_install_mmio(struct stage2 *s, ipa_t at, uint32_t region, uint64_t ge
 	return s->fmt->install_mmio(s, at, region, gen, pool);
 }
 
+bool stage2_mmio_current(const struct stage2 *s, const struct s2_walk *w)
+{
+	uint64_t gen = stage2_slots_gen(s);
+
+	return w->kind == S2_MMIO && !(gen & S2_SLOTS_CHANGING) &&
+	       w->gen == (gen & (BIT(s->fmt->gen_bits) - 1));
+}
+
 bool stage2_mmio(const struct stage2 *s, ipa_t at, uint32_t *region)
 {
-	return at.v < stage2_limit(s) && s->fmt->mmio(s, at, region);
+	struct s2_walk w = stage2_lookup(s, at);
+
+	if (!stage2_mmio_current(s, &w))
+		return false;
+	*region = w.region;
+	return true;
 }
 
 int stage2_split(struct stage2 *s, struct space_locked l, ipa_t at, unsigned level,

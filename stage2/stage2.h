@@ -235,6 +235,9 @@ int stage2_install_mmio(struct stage2 *s, ipa_t at, uint32_t region, uint64_t ge
 /* True when `at` has an MMIO entry of this generation. In a reader section. */
 bool stage2_mmio(const struct stage2 *s, ipa_t at, uint32_t *region);
 
+/* The same for an entry that stage2_lookup found in this reader section. */
+bool stage2_mmio_current(const struct stage2 *s, const struct s2_walk *w);
+
 /* Makes the leaf at `at`, if it is larger, one of at most `level`. */
 int stage2_split(struct stage2 *s, struct space_locked l, ipa_t at, unsigned level,
 		 struct s2_pool *pool, struct tlbi_gather *g);

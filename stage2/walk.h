@@ -262,17 +262,6 @@ static int op_install_mmio(struct stage2 *s, ipa_t at, uint32_t region, uint64_t
 	return fill(s, at.v, 0, fmt_mmio(region, (uint32_t)(gen & (BIT(FMT_GEN_BITS) - 1))), pool);
 }
 
-static bool op_mmio(const struct stage2 *s, ipa_t at, uint32_t *region)
-{
-	unsigned level;
-	pte_t e = walk_down(s, at.v, &level);
-
-	if (fmt_kind(e, level) != S2_MMIO || !mmio_current(s, e))
-		return false;
-	*region = fmt_mmio_region(e);
-	return true;
-}
-
 /*
  * More permissions for a leaf, whatever else its entry says; marks what the access is going to be.
  * Lock-free as install: under the lock leaves are changed by compare-and-swap or exchange only.
@@ -645,8 +634,7 @@ static void op_destroy(struct stage2 *s, struct tlbi_gather *g)
 #define FMT_OPS                                                                                    \
 	.root_level = fmt_root_level, .root_entries = fmt_root_entries, .shift = fmt_shift,        \
 	.max_leaf = fmt_max_leaf, .lookup = op_lookup, .install = op_install,                      \
-	.install_run = op_install_run, .install_mmio = op_install_mmio, .mmio = op_mmio,           \
-	.zap_mmio = op_zap_mmio, .relax = op_relax, .vacant = op_vacant, .unmap = op_unmap,        \
-	.replace = op_replace, .protect = op_protect, .harvest = op_harvest, .age = op_age,        \
-	.split = op_split, .collapse = op_collapse, .walk = op_walk, .destroy = op_destroy,        \
-	.gen_bits = FMT_GEN_BITS
+	.install_run = op_install_run, .install_mmio = op_install_mmio, .zap_mmio = op_zap_mmio,   \
+	.relax = op_relax, .vacant = op_vacant, .unmap = op_unmap, .replace = op_replace,          \
+	.protect = op_protect, .harvest = op_harvest, .age = op_age, .split = op_split,            \
+	.collapse = op_collapse, .walk = op_walk, .destroy = op_destroy, .gen_bits = FMT_GEN_BITS

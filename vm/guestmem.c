@@ -165,8 +165,7 @@ static struct s2_walk look(struct guestmem *gm, ipa_t ipa, uint32_t *region)
 
 	reader_enter(&gm->s2.space);
 	w = stage2_lookup(&gm->s2, ipa);
-	if (w.kind == S2_MMIO && !stage2_mmio(&gm->s2, ipa, region))
-		*region = GM_NO_REGION;
+	*region = stage2_mmio_current(&gm->s2, &w) ? w.region : GM_NO_REGION;
 	reader_exit();
 	return w;
 }
@@ -299,7 +298,6 @@ enum gm_fault guestmem_resolve(struct guestmem *gm, ipa_t ipa, unsigned access, 
 	const struct gm_slot *slot;
 	struct s2_walk w;
 
-	*region = GM_NO_REGION;
 	w = look(gm, ipa, region);
 	if (*region != GM_NO_REGION)
 		return GM_MMIO;
