@@ -210,7 +210,7 @@ static int populate(struct guestmem *gm, ipa_t ipa, unsigned level, unsigned fro
 
 		reader_enter(&gm->s2.space);
 		/* In the section: an update of the slots waits for it, or is seen by it. */
-		err = stage2_slots_gen(&gm->s2) == gen
+		err = !(gen & S2_SLOTS_CHANGING) && stage2_slots_gen(&gm->s2) == gen
 			      ? stage2_install(&gm->s2, start, level, pa, S2_RWX, &pool)
 			      : -EAGAIN;
 		reader_exit();

@@ -232,6 +232,30 @@ static void test_in_progress(void)
 	teardown("in progress");
 }
 
+/* RAM is not populated by who looked at slots that are changing, or have changed since. */
+static void change_once(const void *p, bool write)
+{
+	(void)write;
+	if (p != &gm.nr_slots)
+		return;
+	host_on_atomic = NULL;
+	change_slots();
+}
+
+static void test_populate_during(void)
+{
+	setup(MIB);
+	atomic_or64(&gm.s2.slots_gen, S2_SLOTS_CHANGING);
+	is_u64(guestmem_fault(&gm, ipa(0), GM_WRITE), GM_RETRY, "a fault waits for the update");
+	ok(look(0).kind == S2_EMPTY, "nothing is populated during it");
+	atomic_store64(&gm.s2.slots_gen, 50);
+	host_on_atomic = change_once;
+	is_u64(guestmem_fault(&gm, ipa(0), GM_WRITE), GM_RETRY, "the slots changed after a look");
+	ok(look(0).kind == S2_EMPTY && guestmem_populated_pages(&gm) == 0, "nothing is populated");
+	is_u64(guestmem_fault(&gm, ipa(0), GM_WRITE), GM_RESOLVED, "then it is");
+	teardown("populate during an update");
+}
+
 /* A reader section that looked at the old slots holds the update up; then it installs. */
 static unsigned turns;
 
@@ -336,6 +360,7 @@ int main(void)
 	test_slots_change();
 	test_generation();
 	test_in_progress();
+	test_populate_during();
 	test_late_reader();
 	test_present_to_mmio();
 	test_no_memory();
