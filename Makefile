@@ -77,7 +77,6 @@ needs_iso   := build iso guest
 needs_flash := build iso guest
 needs_check := build check
 needs_bench := build check iso run bench
-needs_bench := build check iso run bench
 needs_bad   := build
 needs_test  := build check iso guest run uefi
 setup:
@@ -208,6 +207,21 @@ $(foreach p,$(fuzz),$(eval $(call program,fuzz,$(notdir $p),host-clang,clang -fs
 build/fuzz/seeds: tests/fuzz/seeds.py | setup
 	@python3 $< $@ && touch $@
 
+# --- model --------------------------------------------------------------------------------------
+
+# The core against an adversary. No sanitizers: it saves and restores its static data and switches
+# stacks; unit tests run the same sources under them. -no-pie: a schedule names addresses.
+MODEL := $(COMMON) -g -O2 -D_GNU_SOURCE -fno-omit-frame-pointer -fno-pie
+model_c := $(wildcard tests/model/*.c mm/*.c tlbi/*.c stage2/*.c) vm/guestmem.c
+model_wrap := frames_alloc frames_try_alloc frames_get frames_put frames_unalloc agents_behind \
+	reader_enter reader_exit gather_sync gather_defer
+$(eval $(call flavour,model-gcc,gcc,$(MODEL)))
+$(eval $(call flavour,model-clang,clang,$(MODEL)))
+build/model/model-%: $(foreach c,gcc clang,$(model_c:%.c=build/model-$c/%.o))
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$* -no-pie $(model_wrap:%=-Wl,--wrap=%) -o $@ $(filter build/model-$*/%.o,$^)
+model := build/model/model-gcc
+
 # --- check and test -----------------------------------------------------------------------------
 
 # Everything that must build: the whole image with both compilers, the core for arm64 with both, and
@@ -216,35 +230,20 @@ everything := build/x86_64-gcc/sluice.debug build/x86_64-clang/sluice.debug \
 	$(core_c:%.c=build/arm64-gcc/%.o) $(core_c:%.c=build/arm64-clang/%.o) \
 	$(patsubst %.c,build/host-gcc/%.o,$(core_c) $(vm_c)) \
 	$(patsubst %.c,build/host-clang/%.o,$(core_c) $(vm_c)) \
-	$(unit) $(fuzz) $(if $(fuzz),build/fuzz/seeds)
+	$(unit) $(fuzz) $(if $(fuzz),build/fuzz/seeds) $(model) build/model/model-clang
 check_args = --lint --unit $(unit) --fuzz $(fuzz) --only '$(T)'
 
 # Mutants of the core: a sample for `check`, another for each commit; BAD= repeats one that failed.
 BAD ?= --sample 30
 
 check: $(everything) ## lint, unit tests, a sample of mutants, seconds of fuzzing: what needs no emulator
-	@python3 tests/run.py $(check_args) --bad='$(BAD)'
+	@python3 tests/run.py $(check_args) --model '$(model) --short' --bad='$(BAD)'
 
 test: $(everything) $(B)/sluice.elf $(guests) build/guest/vmlinuz build/guest/vmlinuz-standard build/guest/initrd.img ## all tests; T=part of a name for some
-	@python3 tests/run.py $(check_args) --bad= --boot
+	@python3 tests/run.py $(check_args) --model $(model) --bad= --boot
 
 bad: | setup ## mutants of the core, a line each; BAD='--only TEXT' for some, BAD= for all
 	@python3 tests/bad/run.py $(BAD)
-
-# --- bench --------------------------------------------------------------------------------------
-
-# The core as the hypervisor has it (freestanding: the compiler's atomics), in a program of the host.
-BENCH := $(COMMON) -O2 -g -fno-pic -fno-omit-frame-pointer -fno-stack-protector -fcf-protection=none
-bench_core := $(filter-out mm/kalloc.c,$(wildcard mm/*.c tlbi/*.c stage2/*.c)) tests/bench/core.c
-$(eval $(call flavour,bench,gcc,$(BENCH) -ffreestanding))
-build/bench/host.o: tests/bench/host.c Makefile | setup
-	@mkdir -p $(@D)
-	$(call say,CC,$@)gcc $(BENCH) -D_GNU_SOURCE -c -o $@ $<
-build/bench/core: $(bench_core:%.c=build/bench/%.o) build/bench/host.o
-	$(call say,LD,$@)gcc -no-pie -o $@ $^
-
-bench: build/bench/core $(B)/sluice.elf build/guests/bench.elf ## what operations and exits cost: a table and build/bench.json
-	@python3 tests/bench/run.py $<
 
 # --- bench --------------------------------------------------------------------------------------
 

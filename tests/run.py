@@ -147,6 +147,7 @@ def main():
     parser.add_argument("--lint", action="store_true")
     parser.add_argument("--unit", nargs="*", default=[])
     parser.add_argument("--fuzz", nargs="*", default=[])
+    parser.add_argument("--model", default="", help="the model's command, without the architecture")
     parser.add_argument("--boot", action="store_true")
     parser.add_argument("--bad", default=None, help="mutants of the core; the arguments of tests/bad/run.py in one word")
     parser.add_argument("--only", default="", help="only tests with this in their name")
@@ -166,6 +167,8 @@ def main():
         jobs.append((name, run_tap, counts, name, [program]))
     for program in args.fuzz:
         jobs.append((os.path.basename(program), run_fuzz, counts, program))
+    for arch in ("npt", "ept", "arm64") if args.model else ():
+        jobs.append((f"model-{arch}", run_tap, counts, f"model-{arch}", args.model.split() + ["--arch", arch]))
     if args.bad is not None:
         jobs.insert(0, ("bad", run_tap, counts, "bad", [sys.executable, "tests/bad/run.py", *args.bad.split()], BAD_TIMEOUT))
     if args.boot:
