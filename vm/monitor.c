@@ -17,6 +17,7 @@
 #include "vm/console.h"
 #include "vm/lineedit.h"
 #include "vm/pcpu.h"
+#include "vm/sched.h"
 #include "vm/vcpu.h"
 #include "vm/vm.h"
 
@@ -564,6 +565,7 @@ void monitor_execute(char *line)
 		usage(c);
 		return;
 	}
+	sched_step_aside();
 	c->run(n - 1, words + 1);
 }
 

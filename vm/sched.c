@@ -313,7 +313,7 @@ static struct vcpu *fetch(struct pcpu *p)
 	return NULL;
 }
 
-/* This pCPU is about to run a guest and others wait here: idle ones are to fetch them. */
+/* This pCPU is about to be busy for a while and vCPUs wait here: idle ones are to fetch them. */
 static void share(struct pcpu *p)
 {
 	const struct vcpu_list *lists[] = {&p->runq.woken, &p->runq.ready};
@@ -331,6 +331,18 @@ static void share(struct pcpu *p)
 		}
 	}
 	spin_unlock(&p->runq.lock);
+}
+
+void sched_step_aside(void)
+{
+	struct pcpu *p = this_pcpu();
+
+	evict(p);
+	spin_lock(&p->runq.lock);
+	atomic_store32(&p->runq.busy,
+		       1); /* until it picks again: who wakes here is sent elsewhere */
+	spin_unlock(&p->runq.lock);
+	share(p);
 }
 
 static uint32_t load_of(const struct pcpu *p)
@@ -380,8 +392,8 @@ static struct vcpu *pick(struct pcpu *p)
 	if (v) {
 		v->state = VCPU_RUNNING;
 		atomic_add32(&p->runq.waiting, (uint32_t)-1);
-		atomic_store32(&p->runq.busy, 1);
 	}
+	atomic_store32(&p->runq.busy, v != NULL);
 	spin_unlock(&p->runq.lock);
 	return v;
 }

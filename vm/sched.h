@@ -33,4 +33,8 @@ void sched_add(struct vcpu *v);
  */
 bool sched_remove(struct vcpu *v);
 
+/* This pCPU is about to do something long (images are copied, memory is cleared): vCPUs that wait
+ * for it, or wake here meanwhile, go to pCPUs that have nothing to do. */
+void sched_step_aside(void);
+
 #endif

@@ -415,6 +415,7 @@ static void complete_end(struct vm *vm)
 	struct vm_end end;
 	char err[VM_END_TEXT - 16];
 
+	sched_step_aside();
 	spin_lock(&vm->end_lock);
 	end = vm->end;
 	spin_unlock(&vm->end_lock);

@@ -373,6 +373,34 @@ static void test_wake_elsewhere(void)
 	ok(nothing_left(), "nothing is left behind");
 }
 
+/* What waits for a pCPU that has something long to do goes elsewhere, its registers included. */
+static void test_aside(void)
+{
+	struct vm *a = guest(SPINS, 1, 1u << 1), *b = guest(SLEEPS, 1, 1u << 1);
+
+	steps(1, 1);
+	steps(1, 1);
+	steps(1, 1);
+	ok(a->vcpus[0]->state == VCPU_RUNNABLE && in_registers[1] == a->vcpus[0] &&
+		   b->vcpus[0]->state == VCPU_HALTED,
+	   "one waits with its registers there, one sleeps");
+	a->conf.cpus[0] = b->conf.cpus[0] = 0;
+	steps(2, 1);
+	is_u64(cpu_of(a, 0), 1, "nobody may take it");
+	host_cpu = 1;
+	sched_step_aside();
+	host_cpu = 0;
+	steps(2, 1);
+	is_u64(cpu_of(a, 0), 2, "until its pCPU steps aside");
+	vcpu_kick(b->vcpus[0]);
+	steps(3, 1);
+	is_u64(cpu_of(b, 0), 3, "the one that wakes meanwhile goes as well");
+	steps(1, 1);
+	end(a);
+	end(b);
+	ok(nothing_left(), "nothing is left behind");
+}
+
 /* Three that compute at one pCPU and none at the next even out by themselves. */
 static void test_even(void)
 {
@@ -501,6 +529,7 @@ int main(void)
 	test_place();
 	test_fetch();
 	test_wake_elsewhere();
+	test_aside();
 	test_even();
 	test_end();
 	is_u64(atomic_load32(&wrong), 0, "no vCPU in two places, step by step");
