@@ -151,16 +151,6 @@ def machine_plain_processor(name):
         check("Linux debian" in m.command("uname -a"), "uname")
 
 
-@case
-def machine_smp(name):
-    """Other processors are known and left alone."""
-    with boot(name, debian(), ["vmlinuz", "initrd.img"], smp="4") as m:
-        m.expect(r"4 known")
-        m.shell()
-        m.leave_console()
-        check(len(re.findall(r"^ *\d+ +\d+ +", m.monitor("cpus"), re.M)) == 4, "cpus lists four")
-
-
 # --- bad ISOs -------------------------------------------------------------------------------------
 
 def refused(name, conf, modules, says, cmdline="", **kwargs):
