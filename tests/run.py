@@ -138,7 +138,7 @@ def run_boot(counts, name, function, failure, skip):
 def boot_cases():
     sys.path.insert(0, os.path.join(ROOT, "tests", "boot"))
     import suite
-    import guest_cases, linux_cases, machine_cases  # noqa: E401,F401  # they register themselves
+    import guest_cases, linux_cases, machine_cases, smp_cases  # noqa: E401,F401  # they register themselves
     return suite
 
 
