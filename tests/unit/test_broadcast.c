@@ -649,6 +649,9 @@ static void test_ledger(void)
 	quiet();
 	take(9);
 	expect("but instruction caches, where they are not coherent", "ic 200000; ");
+	is_u64(ledger_stat().exec_bytes, 2 * MIB, "counted apart");
+	ledger_init(&host_caps);
+	is_u64(ledger_stat().exec_bytes, 0, "from the start on");
 }
 
 /* AF clear: nobody was there, so caches and memory are as before the map. */
@@ -672,7 +675,7 @@ static void test_unused(void)
 	unmap(0x200000, 4 * MIB, DEFER);
 	ok(ledger_clean(a) && ledger_clean(pa(a.v + 511 * PAGE_SIZE)),
 	   "never accessed: still clean");
-	is_u64(ledger_stat().spared, 2 * MIB, "spared");
+	is_u64(ledger_stat().spared, 2 * MIB, "spared, and counted");
 	ok(ledger_maybe_nc(b), "accessed: not known until it is kept");
 	space_force(&s2.space, space_epoch(&s2.space));
 	reclaim_poll(UINT64_MAX);
@@ -683,6 +686,8 @@ static void test_unused(void)
 	install(0x600000, 0, b);
 	unmap(0x200000, PAGE_SIZE, SYNC);
 	ok(ledger_maybe_nc(b), "mapped elsewhere: unused here says nothing");
+	ledger_init(&host_caps);
+	is_u64(ledger_stat().spared, 0, "a new start counts from nothing");
 }
 
 int main(void)
