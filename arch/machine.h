@@ -5,7 +5,8 @@
  * (pcpu_raise).
  *
  * All functions expect interrupts off and return with interrupts off. Those without a remark may be
- * called on any pCPU; the console functions belong to the boot CPU.
+ * called on any pCPU. The console's input, interrupt and choice belong to the boot CPU, output to
+ * any.
  */
 #ifndef SLUICE_ARCH_MACHINE_H
 #define SLUICE_ARCH_MACHINE_H
