@@ -12,6 +12,8 @@
 #include "lib/string.h"
 #include "lib/util.h"
 #include "mm/frames.h"
+#include "mm/reclaim.h"
+#include "tlbi/tags.h"
 #include "vm/board.h"
 #include "vm/cmdline.h"
 #include "vm/console.h"
@@ -419,6 +421,32 @@ static void cmd_cpus(int argc, char **argv)
 		console_printf("%u more are beyond what Sluice can use\n", m->nr_cpus_ignored);
 }
 
+static void tlb_line(unsigned i)
+{
+	struct tlbi_stat s = tlbi_stat(i);
+
+	console_printf("%4u %10llu %10llu %9llu %7llu %7llu %9llu %7llu %7llu\n", i,
+		       (unsigned long long)s.entries, (unsigned long long)s.clean,
+		       (unsigned long long)s.flush_tag, (unsigned long long)s.flush_root,
+		       (unsigned long long)s.flush_all, (unsigned long long)s.new_tag,
+		       (unsigned long long)s.kicks, (unsigned long long)s.coalesced);
+}
+
+static void cmd_tlb(int argc, char **argv)
+{
+	const struct machine_info *m = machine_info();
+
+	(void)argc;
+	(void)argv;
+	console_printf("%4s %10s %10s %9s %7s %7s %9s %7s %7s\n", "CPU", "ENTRIES", "NO FLUSH",
+		       "OF A TAG", "A ROOT", "OF ALL", "NEW TAGS", "KICKS", "SPARED");
+	for (unsigned i = 0; i < m->nr_cpus; i++)
+		if (m->cpus[i].running)
+			tlb_line(i);
+	console_printf("%llu frames are dead and wait until nothing can reach them\n",
+		       (unsigned long long)reclaim_pending());
+}
+
 static void log_one(void *ctx, const char *line, size_t len)
 {
 	(void)ctx;
@@ -499,6 +527,13 @@ static const struct command commands[] = {
 	 "still hold a translation to it. overhead: descriptors of frames.\n",
 	 0, 0, false, cmd_mem},
 	{"cpus", "", "the machine's CPUs", "", 0, 0, false, cmd_cpus},
+	{"tlb", "", "flushes of translations, made and spared",
+	 "ENTRIES: times a guest was entered; NO FLUSH: with everything cached still good.\n"
+	 "OF A TAG, A ROOT, OF ALL: entries that flushed one tag, one root's nested translations\n"
+	 "(VMX), everything. NEW TAGS: entries that took an unused tag instead of a flush.\n"
+	 "KICKS: CPUs fetched out of a guest to flush; SPARED: those that another kick made\n"
+	 "unnecessary.\n",
+	 0, 0, false, cmd_tlb},
 	{"log", "", "the hypervisor's messages, the newest 16 KiB", "", 0, 0, false, cmd_log},
 	{"loglevel", "[LEVEL]", "shows or sets which messages are printed",
 	 "LEVEL is " CMDLINE_LOGLEVELS ". `log` has all of them at any time.\n", 0, 1, false,

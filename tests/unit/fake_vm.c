@@ -10,6 +10,7 @@
 #include "arch/machine.h"
 #include "lib/errno.h"
 #include "mm/frames.h"
+#include "mm/reclaim.h"
 #include "tlbi/tags.h"
 #include "vm/board.h"
 #include "vm/console.h"
@@ -167,6 +168,23 @@ struct frames_stat frames_stat(void)
 {
 	return (struct frames_stat){
 		.total = 262144, .free = 131072, .reserved = 512, .overhead = 7};
+}
+
+uint64_t reclaim_pending(void)
+{
+	return 3;
+}
+
+struct tlbi_stat tlbi_stat(unsigned pcpu)
+{
+	return (struct tlbi_stat){.entries = 1000 + pcpu,
+				  .clean = 900,
+				  .flush_tag = 40,
+				  .flush_root = 5,
+				  .flush_all = 6,
+				  .new_tag = 70,
+				  .kicks = 8,
+				  .coalesced = 9};
 }
 
 void tlbi_init(void)

@@ -184,6 +184,9 @@ static void test_machine(void)
 	answer("start debian");
 	MENTIONS("mem", "total            262144 frames    1024.0M",
 		 "free             131072 frames", "guest debian: memory 512M");
+	MENTIONS("tlb",
+		 "   0       1000        900        40       5       6        70       8       9",
+		 "3 frames are dead");
 	MENTIONS("cpus", "Fake CPU, 2000 MHz", "   0         0  running",
 		 "   1         4  not used");
 	log_debug("deep down");
