@@ -105,8 +105,7 @@ static const char *ring_piece(const struct ring *r, size_t *n)
 	return r->bytes + at;
 }
 
-/* --- output; the caller holds the lock, except in console_flush --------------------------------
- */
+/* --- output; the caller holds the lock -------------------------------------------------------- */
 
 /* Gives the UART what it takes now, and asks for a call when it would take more. */
 static void drain(void)
@@ -245,7 +244,9 @@ void console_printf(const char *fmt, ...)
 
 void console_flush(void)
 {
+	console_lock(); /* guests on other CPUs may be printing */
 	wait_for(0);
+	console_unlock();
 }
 
 /* The log's sink: a line of its own, wherever the cursor is and whoever is in front. */

@@ -74,7 +74,7 @@ void console_put(const char *text, size_t len);
 void console_work(void);
 
 /* Returns when everything has gone into the UART, or when it has taken nothing for a second (then
- * the rest is dropped). Takes no lock: also for reports of a broken hypervisor. */
+ * the rest is dropped). Takes the lock. */
 void console_flush(void);
 
 #endif
