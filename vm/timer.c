@@ -140,13 +140,23 @@ void timer_cancel(struct timer *t)
 	spin_unlock(&q->lock);
 }
 
-static bool is_running(struct timer_queue *q, const struct timer *t)
+/*
+ * Is its fn going on on another pCPU? Each is asked: it may have been armed anew, on this one or a
+ * third, since that one took it.
+ */
+static bool runs_elsewhere(const struct timer *t)
 {
-	bool running;
+	bool running = false;
 
-	spin_lock(&q->lock);
-	running = q->running == t;
-	spin_unlock(&q->lock);
+	for (unsigned i = 0; i < MAX_PCPUS && !running; i++) {
+		struct pcpu *p = pcpu_get(i);
+
+		if (!p || p == this_pcpu())
+			continue;
+		spin_lock(&p->timers.lock);
+		running = p->timers.running == t;
+		spin_unlock(&p->timers.lock);
+	}
 	return running;
 }
 
@@ -154,12 +164,8 @@ static bool is_running(struct timer_queue *q, const struct timer *t)
 void timer_cancel_sync(struct timer *t)
 {
 	for (;;) {
-		struct timer_queue *q = t->queue;
-
 		timer_cancel(t);
-		if (!q || q == &this_pcpu()->timers)
-			return;
-		if (!is_running(q, t) && !timer_armed(t))
+		if (!t->queue || (!runs_elsewhere(t) && !timer_armed(t)))
 			return;
 		hw_relax();
 	}
