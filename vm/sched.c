@@ -202,11 +202,13 @@ static void move(struct vcpu *v, struct pcpu *from, struct pcpu *to)
 
 void sched_add(struct vcpu *v)
 {
-	struct pcpu *p = place(v);
+	struct pcpu *p = place(v), *before = lock_runq_of(v);
 
-	spin_lock(&p->runq.lock);
+	/* A sibling that runs already may be kicking it, by the queue where it was. */
 	CHECK(v->state == VCPU_OFF);
-	atomic_store32(&v->cpu, p->id);
+	atomic_store32_rel(&v->cpu, p->id);
+	spin_unlock(&before->runq.lock);
+	spin_lock(&p->runq.lock);
 	atomic_add32(&p->runq.assigned, 1);
 	v->slice_left = 0;
 	requeue(&p->runq, v);
