@@ -148,16 +148,28 @@ static const char *prepare(unsigned cpu)
 	return NULL;
 }
 
-static void compare_counters(unsigned cpu)
+/* False when the CPU stopped answering. */
+static bool compare_counters(unsigned cpu)
 {
 	int64_t moved;
 	uint64_t worst = tsc_sync_boot(&moved);
 
+	if (worst == UINT64_MAX)
+		return false;
 	if (moved)
 		log_warn("cpu %u: its time-stamp counter was moved by %ld ticks", cpu, moved);
 	if (worst)
 		log_warn("cpu %u: its time-stamp counter differs, time goes back by %lu ticks", cpu,
 			 worst);
+	return true;
+}
+
+/* A CPU that arrived and is silent now. */
+static void give_up(unsigned cpu)
+{
+	apic_send_init(cpus[cpu].hw_id);
+	time_delay_us(INIT_DELAY_US);
+	tsc_sync_abandon();
 }
 
 /* Brings one CPU up to START_READY. NULL, or why it is left out. */
@@ -177,10 +189,10 @@ static const char *start(unsigned cpu)
 		apic_send_init(id);
 		return "it does not come up";
 	}
-	compare_counters(cpu);
-	wait_while(cpu, START_ARRIVED, READY_US);
+	if (compare_counters(cpu))
+		wait_while(cpu, START_ARRIVED, READY_US);
 	if (advance(cpu, START_ARRIVED, START_ABANDONED)) {
-		apic_send_init(id);
+		give_up(cpu);
 		return "it came up and then stopped answering";
 	}
 	return starts[cpu].refusal;

@@ -7,47 +7,64 @@
  */
 #include "arch/x86/tsc_sync.h"
 
+#include "arch/machine.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/time.h"
 #include "lib/atomic.h"
-#include "lib/spinlock.h"
 #include "lib/util.h"
 
 #define ROUNDS	    3	/* of measuring and moving: moving itself takes a while that is not known */
 #define TURNS_PER_S 500 /* a 500th of a second for each measurement */
+#define PATIENCE_S  5	/* for the other CPU: an emulated one may have to wait for a host CPU */
 
 /* Of the one pair that is at it. */
 static struct {
-	struct spinlock lock;
+	atomic_u32 next, served; /* a ticket lock whose wait ends: its holder may have died */
 	uint64_t last;
 	uint64_t behind, ahead; /* the new CPU's counter was seen to be by that much */
 	atomic_u32 meeting;	/* counts arrivals: both wait for each other before each step */
 	int64_t move;		/* what the new CPU is to add to its counter; 0: nothing */
 	int64_t moved;
-} pair = {.lock = SPINLOCK_INIT};
+} pair;
+
+/* Waits until the word has come up to `target`. False when the other CPU took too long. */
+static bool wait_for(const atomic_u32 *word, uint32_t target)
+{
+	uint64_t start = rdtsc_ordered();
+
+	while ((int32_t)(atomic_load32_acq(word) - target) < 0) {
+		if (rdtsc_ordered() - start > PATIENCE_S * time_tsc_hz())
+			return false;
+		cpu_relax();
+	}
+	return true;
+}
 
 /* Both have arrived when the count is even again; neither can be two ahead of the other. */
-static void meet(void)
+static bool meet(void)
 {
-	uint32_t mine = atomic_add32(&pair.meeting, 1), target = (mine | 1) + 1;
+	uint32_t mine = atomic_add32(&pair.meeting, 1);
 
-	while ((int32_t)(atomic_load32_acq(&pair.meeting) - target) < 0)
-		cpu_relax();
+	return wait_for(&pair.meeting, (mine | 1) + 1);
 }
 
 /* Reads in turns for a while and notes in *worst how far the other's reading lay ahead of ours. */
-static void compare(uint64_t *worst)
+static bool compare(uint64_t *worst)
 {
 	uint64_t end = rdtsc_ordered() + time_tsc_hz() / TURNS_PER_S, now;
 
 	do {
-		spin_lock(&pair.lock);
+		uint32_t mine = atomic_add32(&pair.next, 1);
+
+		if (!wait_for(&pair.served, mine))
+			return false;
 		now = rdtsc_ordered();
 		if ((int64_t)(pair.last - now) > (int64_t)*worst)
 			*worst = pair.last - now;
 		pair.last = now;
-		spin_unlock(&pair.lock);
+		atomic_store32_rel(&pair.served, mine + 1);
 	} while ((int64_t)(end - now) > 0);
+	return true;
 }
 
 uint64_t tsc_sync_boot(int64_t *moved)
@@ -58,9 +75,8 @@ uint64_t tsc_sync_boot(int64_t *moved)
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		pair.last = 0;
 		pair.behind = pair.ahead = 0;
-		meet();
-		compare(&pair.ahead);
-		meet();
+		if (!meet() || !compare(&pair.ahead) || !meet())
+			return UINT64_MAX;
 		worst = max_u64(pair.behind, pair.ahead);
 		/* Both at once: the counters do not even run alike, there is nothing to add. */
 		pair.move = pair.behind && pair.ahead ? 0
@@ -69,13 +85,20 @@ uint64_t tsc_sync_boot(int64_t *moved)
 		if (i == ROUNDS - 1)
 			pair.move = 0;
 		pair.moved += pair.move;
-		meet();
-		meet(); /* the other one has read and moved */
+		if (!meet() || !meet()) /* after the second the other one has read and moved */
+			return UINT64_MAX;
 		if (pair.move == 0)
 			break;
 	}
 	*moved = pair.moved;
 	return worst;
+}
+
+void tsc_sync_abandon(void)
+{
+	atomic_store32(&pair.meeting, 0);
+	atomic_store32(&pair.next, 0);
+	atomic_store32(&pair.served, 0);
 }
 
 /* IA32_TSC_ADJUST takes a difference, the counter itself only a value that is old by then. */
@@ -93,14 +116,14 @@ void tsc_sync_other(void)
 {
 	int64_t move;
 
+	/* The boot CPU gives up as we do, and resets this CPU. */
 	do {
-		meet();
-		compare(&pair.behind);
-		meet();
-		meet();
+		if (!meet() || !compare(&pair.behind) || !meet() || !meet())
+			machine_halt();
 		move = pair.move;
 		if (move)
 			move_counter(move);
-		meet();
+		if (!meet())
+			machine_halt();
 	} while (move);
 }

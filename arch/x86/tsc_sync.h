@@ -14,8 +14,11 @@
  *
  * The boot CPU's half returns by how many ticks time was seen to go backwards between the two in
  * the end: 0 when it never did. *moved says by how much the new CPU's counter was moved before.
+ * UINT64_MAX: the new CPU stopped answering. It must then be reset and tsc_sync_abandon() called
+ * before the next comparison.
  */
 uint64_t tsc_sync_boot(int64_t *moved);
+void tsc_sync_abandon(void);
 void tsc_sync_other(void);
 
 #endif
