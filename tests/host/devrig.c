@@ -33,6 +33,11 @@ struct pcpu *this_pcpu(void)
 	return &cpu;
 }
 
+struct pcpu *pcpu_get(unsigned index)
+{
+	return index == PCPU_BOOT ? &cpu : NULL;
+}
+
 void rig_reset(void)
 {
 	now = 0;
