@@ -179,7 +179,7 @@ void acpi_pm_reset(struct acpi_pm *pm)
 
 void acpi_pm_pause(struct acpi_pm *pm)
 {
-	vtimer_pause(&pm->timer);
+	vtimer_pause(&pm->timer, &pm->lock);
 }
 
 void acpi_pm_resume(struct acpi_pm *pm)

@@ -482,7 +482,7 @@ void i8254_reset(struct i8254 *pit)
 
 void i8254_pause(struct i8254 *pit)
 {
-	vtimer_pause(&pit->timer);
+	vtimer_pause(&pit->timer, &pit->lock);
 }
 
 void i8254_resume(struct i8254 *pit)

@@ -446,7 +446,7 @@ void rtc_reset(struct rtc *rtc, uint64_t wallclock)
 
 void rtc_pause(struct rtc *rtc)
 {
-	vtimer_pause(&rtc->timer);
+	vtimer_pause(&rtc->timer, &rtc->lock);
 }
 
 void rtc_resume(struct rtc *rtc)

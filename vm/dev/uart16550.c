@@ -480,7 +480,7 @@ void uart16550_reset(struct uart16550 *u)
 
 void uart16550_pause(struct uart16550 *u)
 {
-	vtimer_pause(&u->timer);
+	vtimer_pause(&u->timer, &u->lock);
 }
 
 void uart16550_resume(struct uart16550 *u)

@@ -8,6 +8,7 @@
 #ifndef SLUICE_VM_DEV_VTIMER_H
 #define SLUICE_VM_DEV_VTIMER_H
 
+#include "lib/spinlock.h"
 #include "vm/clock.h"
 #include "vm/timer.h"
 
@@ -48,9 +49,12 @@ static inline void vtimer_set(struct vtimer *t, uint64_t vm_ns)
 }
 
 /* The clock was stopped, or the object is about to go away: after the return the function is not
- * running and will not be called. Device lock NOT held. */
-static inline void vtimer_pause(struct vtimer *t)
+ * running and will not be called. `lock` is the device's, NOT held. */
+static inline void vtimer_pause(struct vtimer *t, struct spinlock *lock)
 {
+	/* A function that still saw the clock run arms it under the lock: that is over then. */
+	spin_lock(lock);
+	spin_unlock(lock);
 	timer_cancel_sync(&t->timer);
 }
 
