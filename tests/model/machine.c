@@ -350,14 +350,27 @@ pa_t hw_frame_pa(const void *p)
 	return pa((uint64_t)((const char *)p - arena));
 }
 
-/* arm64: what this pCPU stored before is what walkers see from now on. */
+/* Did this pCPU store to the entry of old value `i` after the store that made it old. */
+static bool overwritten_here(unsigned i)
+{
+	for (unsigned later = i; later < M.old_n; later++)
+		if (M.old[later].slot == M.old[i].slot && M.old[later].cpu == M.cur)
+			return true;
+	return false;
+}
+
+/*
+ * arm64: what this pCPU stored before is what walkers see from now on, and nothing older: another
+ * pCPU's earlier store to the same entry comes before ours in coherence order, whether it has had
+ * its DSB or not.
+ */
 static void publish_entries(void)
 {
 	unsigned n = 0;
 
 	store_drain_all(M.cur);
 	for (unsigned i = 0; i < M.old_n; i++)
-		if (M.old[i].cpu != M.cur)
+		if (!overwritten_here(i))
 			M.old[n++] = M.old[i];
 	memset(&M.old[n], 0, (M.old_n - n) * sizeof(M.old[0]));
 	M.old_n = n;
