@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Ticket spinlock: fair, so no pCPU starves. Interrupts are off in all code that takes one,
- * handlers take none, and nobody takes one while in guest mode or inside a reader section
+ * Ticket spinlock: fair, so no pCPU starves. Interrupts are off in all code that takes one; a
+ * handler takes at most its own device's (the console UART's), which nobody holds when the
+ * interrupt window opens; nobody takes one while in guest mode or inside a reader section
  * (tlbi/agent.h).
  */
 #ifndef SLUICE_LIB_SPINLOCK_H
