@@ -85,7 +85,9 @@ uint64_t tsc_sync_boot(int64_t *moved)
 		if (i == ROUNDS - 1)
 			pair.move = 0;
 		pair.moved += pair.move;
-		if (!meet() || !meet()) /* after the second the other one has read and moved */
+		if (!meet()) /* the other one reads how far to move */
+			return UINT64_MAX;
+		if (!meet()) /* and has moved */
 			return UINT64_MAX;
 		if (pair.move == 0)
 			break;
